@@ -1,0 +1,192 @@
+//! The checked configuration: every value here has been parsed, bounded and resolved, so that the
+//! rest of the crate never has to ask again. `config/file.rs` is the raw TOML shape, and the only
+//! way from there to here is [`Config::load`].
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::credential::Secret;
+
+/// Everything the operator decides.
+#[derive(Debug)]
+pub struct Config {
+    /// The file it was read from; `None` when there is no file and the defaults hold.
+    pub source: Option<PathBuf>,
+    /// The listener that tools call.
+    pub gateway: Gateway,
+    /// The operator's listener.
+    pub admin: Admin,
+    /// The listener that may be public.
+    pub callback: Callback,
+    /// Where credentials are kept.
+    pub store: Store,
+    /// OAuth applications by name.
+    pub apps: BTreeMap<String, Arc<App>>,
+    /// Portals by name.
+    pub portals: BTreeMap<String, Arc<Portal>>,
+}
+
+/// An address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// `127.0.0.1:8024`
+    Tcp(SocketAddr),
+    /// `unix:/run/b24gate/gateway.sock`
+    Unix(PathBuf),
+}
+
+/// `[gateway]`
+#[derive(Debug)]
+pub struct Gateway {
+    /// Where tools connect.
+    pub listen: Vec<Listen>,
+    /// The portal of a request that names none; set when there is exactly one, or by the operator.
+    pub default_portal: Option<String>,
+    /// Host names accepted besides the loopback names and the portals' domains, lower case.
+    pub hosts: Vec<String>,
+    /// Browser origins allowed to call, lower case, such as `https://crm.example.com`.
+    pub origins: Vec<String>,
+    /// Whether requests that carry forwarding headers are accepted.
+    pub behind_proxy: bool,
+    /// Largest request body, bytes.
+    pub max_body: u64,
+    /// Largest request body kept in memory for a replay, bytes; larger ones go to a temporary file.
+    pub replay_memory: usize,
+    /// Longest time a call is held back before its answer is an error.
+    pub max_wait: Duration,
+    /// Longest silence of a portal.
+    pub portal_timeout: Duration,
+}
+
+/// `[admin]`
+#[derive(Debug)]
+pub struct Admin {
+    /// Where the operator's pages are served.
+    pub listen: SocketAddr,
+}
+
+/// `[callback]`
+#[derive(Debug)]
+pub struct Callback {
+    /// Where Bitrix24 and browsers come back to.
+    pub listen: SocketAddr,
+    /// The address of this listener as entered in Bitrix24.
+    pub public_url: String,
+}
+
+/// `[store]`
+#[derive(Debug)]
+pub struct Store {
+    /// `sqlite:` URL; a relative path is relative to the state directory.
+    pub url: String,
+    /// Where the key that seals the tokens comes from.
+    pub key: KeySource,
+}
+
+/// Where the key that seals the tokens comes from.
+#[derive(Debug)]
+pub enum KeySource {
+    /// `<state>/b24gate.key`, made with mode 0600 on first start.
+    StateDirectory,
+    /// `key_file`
+    File(PathBuf),
+    /// `key_env`, already read from the environment.
+    Environment(Secret),
+}
+
+/// `[apps.NAME]`: an OAuth application registered with Bitrix24.
+#[derive(Debug)]
+pub struct App {
+    /// The name in the configuration.
+    pub name: String,
+    /// `client_id` as shown by Bitrix24.
+    pub client_id: String,
+    /// `client_secret`; goes to `oauth_server` and nowhere else.
+    pub client_secret: Secret,
+    /// The OAuth server, without a path.
+    pub oauth_server: Endpoint,
+    /// Sent where an old server wants it.
+    pub scope: Option<String>,
+    /// Likewise.
+    pub redirect_uri: Option<String>,
+}
+
+/// `[portals.NAME]`
+#[derive(Debug)]
+pub struct Portal {
+    /// The name in the configuration.
+    pub name: String,
+    /// Where the portal lives.
+    pub url: Endpoint,
+    /// The application whose credential it holds.
+    pub app: Arc<App>,
+    /// How the token gets into a request.
+    pub inject: Inject,
+    /// The portal's plan, which decides its budget.
+    pub plan: Plan,
+    /// Certificates to trust besides the platform's, PEM.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Scheme, host and port, nothing else: where to connect to, and what to call the other side.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// Whether the connection is TLS.
+    pub tls: bool,
+    /// Host name or address, lower case, IPv6 without brackets.
+    pub host: String,
+    /// Port, also when it is the scheme's default.
+    pub port: u16,
+}
+
+/// `inject`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inject {
+    /// Bearer until the portal proves not to read it.
+    Auto,
+    /// `Authorization: Bearer`
+    Bearer,
+    /// `auth=` in the query.
+    Parameter,
+}
+
+/// `plan`: the portal's request budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// 2 requests/s, burst 50.
+    Standard,
+    /// 5 requests/s, burst 250.
+    Enterprise,
+    /// No budget (self-hosted).
+    Unlimited,
+}
+
+impl Endpoint {
+    /// Host and port as they stand in a `Host` header: the port only where it is not the scheme's.
+    pub fn authority(&self) -> String {
+        let default = if self.tls { 443 } else { 80 };
+        let host = if self.host.contains(':') {
+            format!("[{}]", self.host)
+        } else {
+            self.host.clone()
+        };
+        if self.port == default { host } else { format!("{host}:{}", self.port) }
+    }
+
+    /// Whether it names this machine, so that plain HTTP leaves nothing on a wire.
+    pub fn is_loopback(&self) -> bool {
+        self.host == "localhost"
+            || self.host.ends_with(".localhost")
+            || self.host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let scheme = if self.tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}", self.authority())
+    }
+}
