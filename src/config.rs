@@ -173,14 +173,39 @@ impl Endpoint {
         } else {
             self.host.clone()
         };
-        if self.port == default { host } else { format!("{host}:{}", self.port) }
+        if self.port == default {
+            host
+        } else {
+            format!("{host}:{}", self.port)
+        }
+    }
+
+    /// Scheme, host and port of an absolute `http` or `https` URL; the rest is not looked at.
+    pub fn of_url(url: &str) -> Option<Self> {
+        let url: http::Uri = url.parse().ok()?;
+        let tls = match url.scheme_str()? {
+            "https" => true,
+            "http" => false,
+            _ => return None,
+        };
+        let authority = url.authority()?;
+        if authority.as_str().contains('@') {
+            return None;
+        }
+        let host = url.host()?.trim_start_matches('[').trim_end_matches(']');
+        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        let port = url.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        (!host.is_empty()).then_some(Self { tls, host, port })
     }
 
     /// Whether it names this machine, so that plain HTTP leaves nothing on a wire.
     pub fn is_loopback(&self) -> bool {
         self.host == "localhost"
             || self.host.ends_with(".localhost")
-            || self.host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+            || self
+                .host
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|ip| ip.is_loopback())
     }
 }
 

@@ -6,4 +6,8 @@
 
 pub mod config;
 pub mod credential;
+pub mod error;
+pub mod gateway;
+pub mod portal;
 pub mod store;
+pub mod transport;

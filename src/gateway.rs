@@ -1,0 +1,232 @@
+//! The request path: a client's connection, and the life of each request on it.
+//!
+//! This file is the order of the steps; each step is a room of its own below. A step either hands
+//! on what the next one needs or stops with a [`Refusal`]; refusals become answers in one place.
+
+mod admit;
+mod answer;
+mod body;
+mod buffer;
+mod chunked;
+mod deadline;
+mod field;
+mod forward;
+mod head;
+mod inbound;
+pub mod listener;
+mod outgoing;
+mod parameter;
+mod query;
+mod relay;
+mod reply;
+mod route;
+mod upload;
+mod upstream;
+mod verdict;
+mod wall;
+mod wire;
+
+use std::io::IoSlice;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
+
+use crate::config;
+use crate::error::Refusal;
+use crate::gateway::admit::{Call, Turned};
+use crate::gateway::answer::Manner;
+use crate::gateway::body::{Body, Bounds};
+use crate::gateway::forward::Forward;
+use crate::gateway::head::Framing;
+use crate::gateway::inbound::{Inbound, Stop};
+use crate::gateway::relay::{Delivered, Pace, deliver};
+use crate::gateway::wire::{ClientStream, write_all};
+use crate::portal::Portals;
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct Gateway {
+    settings: ArcSwap<config::Gateway>,
+    /// The portals that can be called.
+    pub portals: Arc<Portals>,
+    /// Where the operator connects portals, for the errors that send people there.
+    admin_url: String,
+    /// Where large bodies are recorded.
+    spool: PathBuf,
+    /// Memory for gathered bodies, in KiB.
+    room: Arc<Semaphore>,
+}
+
+/// Whether the connection to the client goes on.
+#[derive(Debug, PartialEq, Eq)]
+enum Then {
+    Next,
+    Close,
+    /// Close, but read on for a moment: the client is still sending.
+    CloseGently,
+}
+
+impl Gateway {
+    /// A gateway to `portals`; large bodies are recorded in `spool`.
+    pub fn new(
+        settings: Arc<config::Gateway>,
+        portals: Arc<Portals>,
+        admin_url: String,
+        spool: PathBuf,
+    ) -> Self {
+        Self {
+            settings: ArcSwap::new(settings),
+            portals,
+            admin_url,
+            spool,
+            room: Arc::new(Semaphore::new(ROOM_KIB)),
+        }
+    }
+
+    /// Applies new settings to all requests from now on.
+    pub fn reconfigure(&self, settings: Arc<config::Gateway>) {
+        self.settings.store(settings);
+    }
+
+    /// Serves a client's connection to its end.
+    async fn serve<S: ClientStream>(self: Arc<Self>, mut inbound: Inbound<S>) {
+        loop {
+            let then = match inbound.next_head().await {
+                Ok(Some(length)) => self.request(&mut inbound, length).await,
+                Ok(None) => Then::Close,
+                Err(refusal) => {
+                    let turned = Turned::unread(refusal);
+                    respond(&mut inbound, &turned.refusal, turned.manner, None).await
+                }
+            };
+            match then {
+                Then::Next => {}
+                Then::Close => return,
+                Then::CloseGently => return inbound.close_gently().await,
+            }
+        }
+    }
+
+    /// Serves one request, whose head is the first `length` bytes of the inbox.
+    async fn request<S: ClientStream>(&self, inbound: &mut Inbound<S>, length: usize) -> Then {
+        let settings = self.settings.load_full();
+        let head = inbound.bytes().get(..length).unwrap_or_default();
+        let admitted = self.admit(head, &settings, S::LOCAL_SOCKET);
+        inbound.consume(length);
+        match admitted {
+            Ok(mut call) => {
+                call.manner.close |= inbound.deadline.clock().is_draining();
+                match self.answer(inbound, &mut call, &settings).await {
+                    Ok(then) => then,
+                    Err(Stop::Gone) => Then::Close,
+                    Err(Stop::Refuse(refusal)) => {
+                        respond(inbound, &refusal, call.manner, call.request_id.as_deref()).await
+                    }
+                }
+            }
+            Err(turned) => {
+                let id = turned.request_id.as_deref();
+                respond(inbound, &turned.refusal, turned.manner, id).await
+            }
+        }
+    }
+
+    /// The way of an admitted call: body, budget, token, portal, answer.
+    async fn answer<S: ClientStream>(
+        &self,
+        inbound: &mut Inbound<S>,
+        call: &mut Call,
+        settings: &config::Gateway,
+    ) -> Result<Then, Stop> {
+        let bounds = self.bounds(settings);
+        let keeps_open = !call.manner.close;
+        // Until the body is known to be read, an answer of our own must end the connection.
+        call.manner.close |= call.framing != Framing::None;
+        let mut body = Body::gather(inbound, call.framing, &bounds, call.expects_continue).await?;
+        call.manner.close = !keeps_open || matches!(body, Body::Upload(_));
+        call.head.delimit(body.framing());
+        let place = call.portal.budget.place().await;
+        call.portal.count_request();
+        let mut forward = Forward::new(self, call, &mut body, settings);
+        let outcome = forward.run(inbound).await;
+        drop(place);
+        let timing = forward.timing;
+        let replayed = forward.replayed;
+        let in_inbox = body.in_inbox();
+        let (mut conn, mut reply) = match outcome {
+            Ok(answered) => answered,
+            Err(Stop::Refuse(refusal)) => {
+                inbound.consume(in_inbox);
+                return Err(Stop::Refuse(refusal));
+            }
+            Err(Stop::Gone) => return Err(Stop::Gone),
+        };
+        let unread = matches!(&body, Body::Upload(upload) if !upload.is_read());
+        call.manner.close = !keeps_open || unread;
+        inbound.consume(in_inbox);
+        let to = reply.framing_for(&mut call.manner);
+        answer::finish(&mut reply.head, call.manner, to.stated, &timing, replayed);
+        let pace = Pace {
+            deadline: &inbound.deadline,
+            portal: settings.portal_timeout,
+        };
+        let delivered = deliver(
+            &mut inbound.stream,
+            &mut conn,
+            &reply.head,
+            reply.framing,
+            to.body,
+            pace,
+        )
+        .await;
+        match delivered {
+            Delivered::Whole if reply.keeps_open && !unread => conn.park(reply.idle_max),
+            Delivered::Whole => {}
+            Delivered::Cut => {
+                tracing::warn!(portal = %call.portal.name, "the portal cut its answer off");
+                inbound.stream.reset_on_close();
+                return Ok(Then::Close);
+            }
+            Delivered::ClientGone => return Ok(Then::Close),
+        }
+        Ok(match (call.manner.close, unread) {
+            (false, _) => Then::Next,
+            (true, false) => Then::Close,
+            (true, true) => Then::CloseGently,
+        })
+    }
+
+    fn bounds(&self, settings: &config::Gateway) -> Bounds<'_> {
+        Bounds {
+            most: settings.max_body,
+            in_memory: settings.replay_memory,
+            room: &self.room,
+            spool: &self.spool,
+        }
+    }
+}
+
+/// Sends an answer of the gateway's own.
+async fn respond<S: ClientStream>(
+    inbound: &mut Inbound<S>,
+    refusal: &Refusal,
+    manner: Manner,
+    request_id: Option<&[u8]>,
+) -> Then {
+    let id = answer::request_id(request_id);
+    tracing::debug!(code = refusal.kind.code(), request_id = id, "refused");
+    let bytes = answer::refuse(refusal, manner, &id);
+    let mut slices = [IoSlice::new(&bytes)];
+    let writing = write_all(&mut inbound.stream, &mut slices);
+    match inbound.deadline.limit(RESPOND_MAX, writing).await {
+        Ok(Ok(())) if manner.close => Then::CloseGently,
+        Ok(Ok(())) => Then::Next,
+        _ => Then::Close,
+    }
+}
+
+/// Memory for the gathered bodies of all requests together: 256 MiB.
+const ROOM_KIB: usize = 256 * 1024;
+const RESPOND_MAX: std::time::Duration = std::time::Duration::from_secs(10);

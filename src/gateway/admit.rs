@@ -1,0 +1,144 @@
+//! From the bytes of a head to a call that may be forwarded, or to the reason why not.
+
+use std::sync::Arc;
+
+use crate::config;
+use crate::error::{Kind, Refusal};
+use crate::gateway::Gateway;
+use crate::gateway::answer::Manner;
+use crate::gateway::head::{self, FIELDS_MAX, Framing, Head, Verb, Version};
+use crate::gateway::outgoing::{Asked, Outgoing};
+use crate::gateway::route::{Api, Target};
+use crate::gateway::wall::Wall;
+use crate::portal::{Portal, Site};
+
+/// A request that is let through, with nothing borrowed from the bytes it came in.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) portal: Arc<Portal>,
+    pub(crate) site: Arc<Site>,
+    pub(crate) head: Outgoing,
+    pub(crate) api: Api,
+    pub(crate) framing: Framing,
+    pub(crate) manner: Manner,
+    pub(crate) expects_continue: bool,
+    /// `/rest/download` answers files of any type.
+    pub(crate) is_download: bool,
+    pub(crate) content_type: Option<Vec<u8>>,
+    pub(crate) request_id: Option<Vec<u8>>,
+}
+
+/// A request that is turned away.
+#[derive(Debug)]
+pub(crate) struct Turned {
+    pub(crate) refusal: Refusal,
+    pub(crate) manner: Manner,
+    pub(crate) request_id: Option<Vec<u8>>,
+}
+
+impl Turned {
+    /// Of a request that could not even be read: the connection cannot be trusted any further.
+    pub(crate) fn unread(refusal: Refusal) -> Self {
+        let manner = Manner {
+            xml: false,
+            head_only: false,
+            http10: false,
+            close: true,
+        };
+        Self {
+            refusal,
+            manner,
+            request_id: None,
+        }
+    }
+}
+
+impl Gateway {
+    /// Lets a request in or turns it away.
+    pub(crate) fn admit(
+        &self,
+        bytes: &[u8],
+        settings: &config::Gateway,
+        local_socket: bool,
+    ) -> Result<Call, Turned> {
+        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+        let head = head::read(bytes, &mut fields).map_err(Turned::unread)?;
+        let framing = head::framing(head.version, head.fields).map_err(Turned::unread)?;
+        let asked = Asked::read(&head);
+        let mut manner = manner_of(&head, &asked);
+        self.call(
+            &head,
+            &asked,
+            framing,
+            (&mut manner, settings, local_socket),
+        )
+        .map_err(|refusal| {
+            // An unread body stands between this answer and the next request; so does doubt.
+            manner.close |= framing != Framing::None || refusal.kind == Kind::Malformed;
+            let request_id = asked.request_id.map(<[u8]>::to_vec);
+            Turned {
+                refusal,
+                manner,
+                request_id,
+            }
+        })
+    }
+
+    fn call(
+        &self,
+        head: &Head<'_, '_>,
+        asked: &Asked<'_>,
+        framing: Framing,
+        (manner, settings, local_socket): (&mut Manner, &config::Gateway, bool),
+    ) -> Result<Call, Refusal> {
+        let target = Target::parse(head.target);
+        let authority = target.as_ref().ok().and_then(|target| target.authority);
+        let wall = Wall {
+            settings,
+            portals: &self.portals,
+            local_socket,
+        };
+        let host = asked.provenance.admit(head, authority, &wall)?;
+        let target = target?;
+        manner.xml = target.wants_xml();
+        let portal = target.choose(&self.portals, asked.portal, &host)?;
+        let site = Arc::clone(&portal.site());
+        let outgoing = Outgoing::prepare(head, &target, asked, &site.authority);
+        Ok(Call {
+            head: outgoing,
+            api: target.api,
+            framing,
+            manner: *manner,
+            expects_continue: asked.expects_continue && head.version == Version::Http11,
+            is_download: is_download(target.method),
+            content_type: asked.content_type.map(<[u8]>::to_vec),
+            request_id: asked.request_id.map(<[u8]>::to_vec),
+            portal,
+            site,
+        })
+    }
+}
+
+fn manner_of(head: &Head<'_, '_>, asked: &Asked<'_>) -> Manner {
+    let http10 = head.version == Version::Http10;
+    Manner {
+        xml: false,
+        head_only: head.verb == Verb::Head,
+        http10,
+        close: asked.close || (http10 && !asked.keep_alive),
+    }
+}
+
+/// Files come from `download` and from methods whose name ends in it, with or without a suffix.
+fn is_download(method: &[u8]) -> bool {
+    let method = method
+        .strip_suffix(b".json")
+        .or(method.strip_suffix(b".xml"))
+        .unwrap_or(method);
+    method
+        .rsplit(|byte| *byte == b'.')
+        .next()
+        .is_some_and(|word| {
+            word.len() >= 8 && word[word.len() - 8..].eq_ignore_ascii_case(b"download")
+        })
+}

@@ -1,0 +1,345 @@
+//! What the portal gets: a request head made anew, from a list of what may go on.
+//!
+//! Framing, Host and the credential are the gateway's own; a client's field cannot remove or
+//! override them, because they are written after its `Connection` list has been applied.
+
+use crate::credential::Secret;
+use crate::gateway::field::{RequestField, request_field};
+use crate::gateway::head::{Framing, Head, Verb, elements};
+use crate::gateway::query::{self, Carries};
+use crate::gateway::route::{Api, Target};
+use crate::gateway::wall::Provenance;
+use crate::portal::Slot;
+
+/// What the fields of a request ask of the gateway itself.
+#[derive(Debug, Default)]
+pub(crate) struct Asked<'b> {
+    pub(crate) provenance: Provenance<'b>,
+    /// The client closes after this exchange.
+    pub(crate) close: bool,
+    /// An HTTP/1.0 client that goes on.
+    pub(crate) keep_alive: bool,
+    /// The client waits for `100 Continue`.
+    pub(crate) expects_continue: bool,
+    pub(crate) portal: Option<&'b str>,
+    pub(crate) request_id: Option<&'b [u8]>,
+    pub(crate) content_type: Option<&'b [u8]>,
+    accepts_gzip: bool,
+    listed: Vec<&'b [u8]>,
+}
+
+impl<'b> Asked<'b> {
+    /// Reads the fields once.
+    pub(crate) fn read(head: &Head<'b, '_>) -> Self {
+        let mut asked = Self::default();
+        for field in head.fields {
+            let kind = request_field(field.name);
+            match kind {
+                RequestField::Pass | RequestField::Drop => {}
+                RequestField::Connection => asked.note_connection(field.value),
+                RequestField::Expect => {
+                    asked.expects_continue |= field.value.eq_ignore_ascii_case(b"100-continue");
+                }
+                RequestField::AcceptEncoding => {
+                    asked.accepts_gzip |= elements(field.value).any(accepts_gzip);
+                }
+                RequestField::RequestId => asked.request_id = Some(field.value),
+                RequestField::ContentType => asked.content_type = Some(field.value),
+                RequestField::Portal => asked.portal = std::str::from_utf8(field.value).ok(),
+                _ => asked.provenance.note(kind, field.value),
+            }
+        }
+        asked
+    }
+
+    /// RFC 9110, section 7.6.1: what `Connection` lists goes no further.
+    fn note_connection(&mut self, value: &'b [u8]) {
+        for option in elements(value) {
+            if option.eq_ignore_ascii_case(b"close") {
+                self.close = true;
+            } else if option.eq_ignore_ascii_case(b"keep-alive") {
+                self.keep_alive = true;
+            } else if self.listed.len() < LISTED_MAX {
+                self.listed.push(option);
+            }
+        }
+    }
+}
+
+/// A request head, complete but for its credential and its blank line.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    verb: Verb,
+    bytes: Vec<u8>,
+    /// Where the request line's ` HTTP/1.1` starts.
+    target_end: usize,
+    /// Where the query starts, behind its `?`, if there is one.
+    query_at: Option<usize>,
+    base: usize,
+    pub(crate) carries: Carries,
+}
+
+impl Outgoing {
+    /// Writes the head for the portal at `authority`.
+    pub(crate) fn prepare(
+        head: &Head<'_, '_>,
+        target: &Target<'_>,
+        asked: &Asked<'_>,
+        authority: &str,
+    ) -> Self {
+        let mut bytes = Vec::with_capacity(CAPACITY + target.query.len());
+        bytes.extend_from_slice(match head.verb {
+            Verb::Get => b"GET /rest/",
+            Verb::Head => b"HEAD /rest/",
+            Verb::Post => b"POST /rest/",
+        });
+        if target.api == Api::V3 {
+            bytes.extend_from_slice(b"api/");
+        }
+        bytes.extend_from_slice(target.method);
+        let mut carries = Carries::Parameters;
+        let mut query_at = None;
+        if !target.query.is_empty() {
+            bytes.push(b'?');
+            let start = bytes.len();
+            carries = query::forward(target.query, &mut bytes);
+            if bytes.len() == start {
+                bytes.pop();
+            } else {
+                query_at = Some(start);
+            }
+        }
+        let target_end = bytes.len();
+        bytes.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+        bytes.extend_from_slice(authority.as_bytes());
+        bytes.extend_from_slice(b"\r\n");
+        write_fields(head, asked, &mut bytes);
+        let base = bytes.len();
+        Self {
+            verb: head.verb,
+            bytes,
+            target_end,
+            query_at,
+            base,
+            carries,
+        }
+    }
+
+    /// Says how the body is delimited; once, when that is known.
+    pub(crate) fn delimit(&mut self, framing: Framing) {
+        write_framing(self.verb, framing, &mut self.bytes);
+        self.base = self.bytes.len();
+    }
+
+    /// The head with `token` in its slot.
+    pub(crate) fn with(&mut self, slot: Slot, token: &Secret) -> &[u8] {
+        self.bytes.truncate(self.base);
+        match slot {
+            Slot::Bearer | Slot::BearerUntried => {
+                self.bytes.extend_from_slice(b"Authorization: Bearer ");
+                self.bytes.extend_from_slice(token.expose().as_bytes());
+                self.bytes.extend_from_slice(b"\r\n\r\n");
+            }
+            Slot::Parameter => return self.with_parameter(token),
+        }
+        &self.bytes
+    }
+
+    /// The head as it is, for a link that carries its own credential.
+    pub(crate) fn as_it_is(&mut self) -> &[u8] {
+        self.bytes.truncate(self.base);
+        self.bytes.extend_from_slice(b"\r\n");
+        &self.bytes
+    }
+
+    /// Changes the Host field: the portal has moved.
+    pub(crate) fn readdress(&mut self, authority: &str) {
+        self.bytes.truncate(self.base);
+        let start = self.target_end + b" HTTP/1.1\r\nHost: ".len();
+        let length = self
+            .bytes
+            .get(start..)
+            .and_then(|rest| memchr::memchr(b'\r', rest))
+            .unwrap_or_default();
+        self.bytes.splice(start..start + length, authority.bytes());
+        self.base = self.bytes.len();
+    }
+
+    /// `auth` goes first: PHP drops variables beyond its thousandth, and a later duplicate cannot
+    /// win because the client's own have been cut out. The rare mode may copy its head.
+    fn with_parameter(&mut self, token: &Secret) -> &[u8] {
+        let (line, rest) = self
+            .bytes
+            .split_at(self.query_at.unwrap_or(self.target_end));
+        let mut head = Vec::with_capacity(self.bytes.len() + token.expose().len() + 16);
+        head.extend_from_slice(line);
+        head.extend_from_slice(if self.query_at.is_some() {
+            b"auth="
+        } else {
+            b"?auth="
+        });
+        head.extend(
+            form_urlencoded::byte_serialize(token.expose().as_bytes()).flat_map(str::bytes),
+        );
+        head.extend_from_slice(if self.query_at.is_some() { b"&" } else { b"" });
+        head.extend_from_slice(rest);
+        head.extend_from_slice(b"\r\n");
+        // Kept behind the base, so that the next attempt starts from the base again.
+        self.bytes.extend_from_slice(&head);
+        self.bytes.get(self.base..).unwrap_or_default()
+    }
+}
+
+fn write_fields(head: &Head<'_, '_>, asked: &Asked<'_>, bytes: &mut Vec<u8>) {
+    for field in head.fields {
+        let goes_on = matches!(
+            request_field(field.name),
+            RequestField::Pass | RequestField::RequestId | RequestField::ContentType
+        );
+        let listed = || {
+            asked
+                .listed
+                .iter()
+                .any(|name| name.eq_ignore_ascii_case(field.name.as_bytes()))
+        };
+        if goes_on && !listed() {
+            bytes.extend_from_slice(field.name.as_bytes());
+            bytes.extend_from_slice(b": ");
+            bytes.extend_from_slice(field.value);
+            bytes.extend_from_slice(b"\r\n");
+        }
+    }
+    // Only what the gateway can read is asked for, or it could not tell an expired token from
+    // another refusal.
+    if asked.accepts_gzip {
+        bytes.extend_from_slice(b"Accept-Encoding: gzip\r\n");
+    }
+}
+
+fn write_framing(verb: Verb, framing: Framing, bytes: &mut Vec<u8>) {
+    match framing {
+        Framing::Length(length) => {
+            bytes.extend_from_slice(b"Content-Length: ");
+            bytes.extend_from_slice(length.to_string().as_bytes());
+            bytes.extend_from_slice(b"\r\n");
+        }
+        Framing::Chunked => bytes.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        Framing::None | Framing::Close if verb == Verb::Post => {
+            bytes.extend_from_slice(b"Content-Length: 0\r\n");
+        }
+        Framing::None | Framing::Close => {}
+    }
+}
+
+/// `gzip`, `x-gzip` or `*`, unless its weight is zero.
+fn accepts_gzip(coding: &[u8]) -> bool {
+    let mut parts = coding.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+    let name = parts.next().unwrap_or_default();
+    let wanted = [&b"gzip"[..], b"x-gzip"]
+        .iter()
+        .any(|known| name.eq_ignore_ascii_case(known));
+    let refused = parts.any(|part| {
+        part.strip_prefix(b"q=")
+            .is_some_and(|weight| weight.iter().all(|b| b"0.".contains(b)))
+    });
+    wanted && !refused
+}
+
+/// Room for the head of an ordinary call.
+const CAPACITY: usize = 768;
+/// More options than this in `Connection` fields are not looked at.
+const LISTED_MAX: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::head::{self, FIELDS_MAX};
+
+    fn outgoing(wire: &str, framing: Framing) -> Outgoing {
+        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+        let head = head::read(wire.as_bytes(), &mut fields).unwrap();
+        let target = Target::parse(head.target).unwrap();
+        let asked = Asked::read(&head);
+        let mut outgoing = Outgoing::prepare(&head, &target, &asked, "acme.bitrix24.com");
+        outgoing.delimit(framing);
+        outgoing
+    }
+
+    fn text(bytes: &[u8]) -> &str {
+        std::str::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn the_portal_gets_its_own_host_the_token_and_nothing_between_neighbours() {
+        let wire = "POST /rest/1/KEY/crm.deal.Get.json?auth=old&a=1 HTTP/1.1\r\nHost: localhost\r\n\
+            Authorization: Bearer old\r\nCookie: a=b\r\nUser-Agent: x\r\nExpect: 100-continue\r\n\
+            Connection: close, X-Listed, authorization, host, content-length\r\nX-Listed: 1\r\n\
+            X-Request-ID: r1\r\nAccept-Encoding: br, gzip;q=0.8\r\nContent-Length: 2\r\n\r\n";
+        let mut head = outgoing(wire, Framing::Length(2));
+        assert_eq!(
+            text(head.with(Slot::Bearer, &Secret::new("T"))),
+            "POST /rest/crm.deal.Get.json?a=1 HTTP/1.1\r\nHost: acme.bitrix24.com\r\n\
+             User-Agent: x\r\nX-Request-ID: r1\r\nAccept-Encoding: gzip\r\nContent-Length: 2\r\n\
+             Authorization: Bearer T\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn a_second_attempt_carries_only_the_second_token() {
+        let mut head = outgoing(
+            "GET /rest/profile HTTP/1.1\r\nHost: a\r\n\r\n",
+            Framing::None,
+        );
+        head.with(Slot::Bearer, &Secret::new("OLD"));
+        head.with(Slot::Parameter, &Secret::new("OLDER"));
+        assert_eq!(
+            text(head.with(Slot::Bearer, &Secret::new("NEW"))),
+            "GET /rest/profile HTTP/1.1\r\nHost: acme.bitrix24.com\r\nAuthorization: Bearer NEW\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn as_a_parameter_the_token_stands_first_in_the_query() {
+        let mut head = outgoing("GET /rest/a?b=1 HTTP/1.1\r\nHost: a\r\n\r\n", Framing::None);
+        let line = |head: &[u8]| text(head).lines().next().unwrap().to_owned();
+        let token = Secret::new("T+");
+        assert_eq!(
+            line(head.with(Slot::Parameter, &token)),
+            "GET /rest/a?auth=T%2B&b=1 HTTP/1.1"
+        );
+        let mut bare = outgoing("GET /rest/a HTTP/1.1\r\nHost: a\r\n\r\n", Framing::None);
+        assert_eq!(
+            line(bare.with(Slot::Parameter, &token)),
+            "GET /rest/a?auth=T%2B HTTP/1.1"
+        );
+    }
+
+    #[test]
+    fn a_moved_portal_gets_its_new_name() {
+        let mut head = outgoing(
+            "GET /rest/a HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n",
+            Framing::None,
+        );
+        head.with(Slot::Bearer, &Secret::new("T"));
+        head.readdress("neu.bitrix24.de:8443");
+        assert_eq!(
+            text(head.with(Slot::Bearer, &Secret::new("T"))),
+            "GET /rest/a HTTP/1.1\r\nHost: neu.bitrix24.de:8443\r\nX: y\r\n\
+             Authorization: Bearer T\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn a_post_without_a_body_says_so() {
+        let mut head = outgoing("POST /rest/a HTTP/1.1\r\nHost: a\r\n\r\n", Framing::None);
+        assert!(text(head.as_it_is()).ends_with("Content-Length: 0\r\n\r\n"));
+    }
+
+    #[test]
+    fn gzip_is_asked_for_only_where_the_client_takes_it() {
+        assert!(accepts_gzip(b"gzip"));
+        assert!(accepts_gzip(b"GZIP;q=0.5"));
+        assert!(!accepts_gzip(b"gzip;q=0"));
+        assert!(!accepts_gzip(b"br"));
+    }
+}

@@ -1,0 +1,314 @@
+//! A client's own `auth` in the body, where the token travels as a parameter.
+//!
+//! For Bitrix24 a body parameter wins over the query, so with `inject = "parameter"` a client's
+//! stale `auth` would replace the gateway's token. It is blanked in place, with spaces in JSON and
+//! with `&` in a form: the length stays, nothing is re-serialised, and PHP reads nothing there.
+//! (With Bearer the header wins over everything, and bodies are not looked at.)
+
+use std::ops::Range;
+
+use crate::gateway::body::Body;
+use crate::gateway::inbound::{Inbound, Stop};
+use crate::gateway::query::is_credential_name;
+use crate::gateway::wire::ClientStream;
+
+impl Body {
+    /// Blanks what the portal would read as a credential.
+    pub(crate) async fn hide_credentials<S: ClientStream>(
+        &mut self,
+        inbound: &mut Inbound<S>,
+        content_type: Option<&[u8]>,
+    ) -> Result<(), Stop> {
+        let Some(mut finder) = Finder::of(content_type) else {
+            return Ok(());
+        };
+        match self {
+            Self::None => {}
+            Self::Inbox(length) => {
+                let bytes = inbound.bytes_mut().get_mut(..*length).unwrap_or_default();
+                finder.read(bytes);
+                for found in finder.finish() {
+                    blank(bytes, found, 0, finder.filler());
+                }
+            }
+            Self::Memory { inbox, rest, .. } => {
+                let bytes = inbound.bytes_mut().get_mut(..*inbox).unwrap_or_default();
+                finder.read(bytes);
+                finder.read(rest);
+                for found in finder.finish() {
+                    blank(bytes, found.clone(), 0, finder.filler());
+                    blank(rest, found, bytes.len(), finder.filler());
+                }
+            }
+            Self::Upload(upload) => {
+                upload.record_rest(inbound).await?;
+                upload.edit(finder).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Blanks the part of `found` that lies in `bytes`, which start at `offset` of the body.
+fn blank(bytes: &mut [u8], found: Range<usize>, offset: usize, filler: u8) {
+    let start = found.start.saturating_sub(offset).min(bytes.len());
+    let end = found.end.saturating_sub(offset).min(bytes.len());
+    if let Some(part) = bytes.get_mut(start..end) {
+        part.fill(filler);
+    }
+}
+
+/// Finds the stretches of a body that the portal would read as a credential, in one pass.
+#[derive(Debug)]
+pub(crate) struct Finder {
+    at: usize,
+    found: Vec<Range<usize>>,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Form {
+        name: Vec<u8>,
+        start: usize,
+        in_value: bool,
+    },
+    Json(Json),
+}
+
+/// Where in a JSON text: only the members of the outermost object matter.
+#[derive(Debug, Default)]
+struct Json {
+    depth: usize,
+    object: bool,
+    string: Option<Text>,
+    /// The next string at depth one is a key.
+    expects_key: bool,
+    /// The member being read, if it is a credential.
+    credential_at: Option<usize>,
+    member_at: Option<usize>,
+    comma_at: Option<usize>,
+}
+
+#[derive(Debug)]
+struct Text {
+    escaped: bool,
+    key: Option<Vec<u8>>,
+}
+
+impl Finder {
+    /// For a body of this type; `None` where parameters cannot be told from content.
+    pub(crate) fn of(content_type: Option<&[u8]>) -> Option<Self> {
+        let kind = content_type.unwrap_or_default().to_ascii_lowercase();
+        let kind =
+            if kind.starts_with(b"application/json") || kind.windows(5).any(|w| w == b"+json") {
+                Kind::Json(Json::default())
+            } else if kind.starts_with(b"multipart/") {
+                return None;
+            } else {
+                // Anything else PHP reads as a form, or Bitrix24 does where PHP does not.
+                Kind::Form {
+                    name: Vec::new(),
+                    start: 0,
+                    in_value: false,
+                }
+            };
+        Some(Self {
+            at: 0,
+            found: Vec::new(),
+            kind,
+        })
+    }
+
+    /// What a blanked byte becomes.
+    pub(crate) fn filler(&self) -> u8 {
+        match self.kind {
+            Kind::Form { .. } => b'&',
+            Kind::Json(_) => b' ',
+        }
+    }
+
+    /// Reads on.
+    pub(crate) fn read(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            match &mut self.kind {
+                Kind::Form {
+                    name,
+                    start,
+                    in_value,
+                } => match byte {
+                    b'&' => {
+                        if is_credential_name(name) {
+                            self.found.push(*start..self.at);
+                        }
+                        name.clear();
+                        *in_value = false;
+                        *start = self.at + 1;
+                    }
+                    b'=' => *in_value = true,
+                    _ if !*in_value && name.len() < NAME_MAX => name.push(*byte),
+                    _ => {}
+                },
+                Kind::Json(json) => {
+                    if let Some(found) = json.step(*byte, self.at) {
+                        self.found.push(found);
+                    }
+                }
+            }
+            self.at += 1;
+        }
+    }
+
+    /// All that was found.
+    pub(crate) fn finish(&mut self) -> Vec<Range<usize>> {
+        if let Kind::Form { name, start, .. } = &self.kind {
+            if is_credential_name(name) {
+                self.found.push(*start..self.at);
+            }
+        }
+        std::mem::take(&mut self.found)
+    }
+}
+
+impl Json {
+    fn step(&mut self, byte: u8, at: usize) -> Option<Range<usize>> {
+        if let Some(text) = &mut self.string {
+            if text.step(byte) {
+                let key = self.string.take().and_then(|text| text.key);
+                if let Some(key) = key {
+                    self.expects_key = false;
+                    self.credential_at = self.member_at.filter(|_| is_credential_key(&key));
+                }
+            }
+            return None;
+        }
+        match byte {
+            b'"' => {
+                let is_key = self.depth == 1 && self.object && self.expects_key;
+                if is_key {
+                    self.member_at = Some(at);
+                }
+                self.string = Some(Text {
+                    escaped: false,
+                    key: is_key.then(Vec::new),
+                });
+                None
+            }
+            b'{' | b'[' => {
+                if self.depth == 0 {
+                    self.object = byte == b'{';
+                    self.expects_key = true;
+                }
+                self.depth += 1;
+                None
+            }
+            b'}' | b']' => {
+                self.depth = self.depth.saturating_sub(1);
+                let start = self.credential_at.filter(|_| self.depth == 0)?;
+                self.credential_at = None;
+                Some(self.comma_at.unwrap_or(start)..at)
+            }
+            b',' if self.depth == 1 && self.object => {
+                self.expects_key = true;
+                let Some(start) = self.credential_at.take() else {
+                    self.comma_at = Some(at);
+                    return None;
+                };
+                Some(start..at + 1)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Text {
+    /// True at the closing quote.
+    fn step(&mut self, byte: u8) -> bool {
+        if byte == b'"' && !self.escaped {
+            return true;
+        }
+        self.escaped = byte == b'\\' && !self.escaped;
+        if let Some(key) = &mut self.key {
+            if key.len() < NAME_MAX {
+                key.push(byte);
+            }
+        }
+        false
+    }
+}
+
+/// JSON keys may be escaped (`\u0061uth`), but PHP does not fold them.
+fn is_credential_key(raw: &[u8]) -> bool {
+    let quoted = [b"\"", raw, b"\""].concat();
+    let Ok(key) = serde_json::from_slice::<String>(&quoted) else {
+        return false;
+    };
+    matches!(
+        key.as_str(),
+        "auth" | "access_token" | "aplogin" | "ap" | "sessid"
+    )
+}
+
+/// The longest spelling of a credential's name, every letter escaped, is 72 bytes.
+const NAME_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(content_type: &str, body: &str, expected: &str) {
+        for cut in 0..=body.len() {
+            let mut finder = Finder::of(Some(content_type.as_bytes())).unwrap();
+            let mut bytes = body.as_bytes().to_vec();
+            finder.read(&bytes[..cut]);
+            finder.read(&bytes[cut..]);
+            for found in finder.finish() {
+                blank(&mut bytes, found, 0, finder.filler());
+            }
+            assert_eq!(
+                String::from_utf8(bytes).unwrap(),
+                expected,
+                "{body} cut at {cut}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_forms_own_credential_is_blanked_and_nothing_else() {
+        let form = "application/x-www-form-urlencoded";
+        check(form, "a=1&auth=x&b=2", "a=1&&&&&&&&b=2");
+        check(form, "auth=x", "&&&&&&");
+        check(form, "a=1&%61uth=x", "a=1&&&&&&&&&&");
+        check(form, "a=auth=x&authx=1", "a=auth=x&authx=1");
+        check("", "access.token=x&a=1", "&&&&&&&&&&&&&&&a=1");
+    }
+
+    #[test]
+    fn a_json_objects_own_credential_is_blanked_and_stays_valid() {
+        let json = "application/json; charset=utf-8";
+        check(json, r#"{"auth":"x","a":1}"#, r#"{           "a":1}"#);
+        check(json, r#"{"a":1,"auth":"x"}"#, r#"{"a":1           }"#);
+        check(json, r#"{"auth":"x"}"#, r"{          }");
+        check(
+            json,
+            r#"{"a":{"auth":"in"},"auth":["x",{"y":"}"}]}"#,
+            r#"{"a":{"auth":"in"}                         }"#,
+        );
+        check(
+            json,
+            r#"{"a":1,"auth":2,"access_token":"\"}"}"#,
+            r#"{"a":1                              }"#,
+        );
+        check(
+            json,
+            r#"{"\u0061uth":"x","a":"\\"}"#,
+            r#"{                "a":"\\"}"#,
+        );
+        check(json, r#"["auth",{"auth":1}]"#, r#"["auth",{"auth":1}]"#);
+    }
+
+    #[test]
+    fn multipart_bodies_are_left_alone() {
+        assert!(Finder::of(Some(b"multipart/form-data; boundary=x")).is_none());
+    }
+}

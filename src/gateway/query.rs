@@ -1,0 +1,170 @@
+//! The query of a request: what the portal would take for a credential is cut out, the rest goes on
+//! byte for byte.
+//!
+//! Names are compared the way PHP reads them (leading blanks stripped, `.` and blanks folded to
+//! `_`, cut at NUL, `name[...]` is `name`): otherwise `+access.token=x` would pass as harmless.
+
+use std::borrow::Cow;
+
+/// What the portal's query carries of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Carries {
+    /// Ordinary parameters: the gateway adds the credential.
+    Parameters,
+    /// `token=` and `auth=` together: a signed link, valid only with the token inside it.
+    SignedLink,
+}
+
+/// Appends `query` to `out` without credentials, with `<`, `>` and `"` escaped.
+pub(crate) fn forward(query: &[u8], out: &mut Vec<u8>) -> Carries {
+    let (mut credential, mut auth, mut token) = (false, false, false);
+    for pair in query.split(|byte| *byte == b'&') {
+        match meaning(pair) {
+            Meaning::Auth => auth = true,
+            Meaning::Credential => credential = true,
+            Meaning::Token => token = true,
+            Meaning::Parameter => {}
+        }
+    }
+    if auth && token {
+        escape(query, out);
+        return Carries::SignedLink;
+    }
+    if !auth && !credential {
+        escape(query, out);
+        return Carries::Parameters;
+    }
+    let kept = query
+        .split(|byte| *byte == b'&')
+        .filter(|pair| !matches!(meaning(pair), Meaning::Auth | Meaning::Credential));
+    for (index, pair) in kept.enumerate() {
+        if index > 0 {
+            out.push(b'&');
+        }
+        escape(pair, out);
+    }
+    Carries::Parameters
+}
+
+/// Whether a form field or query parameter of this name would be read as a credential.
+pub(crate) fn is_credential_name(name: &[u8]) -> bool {
+    matches!(meaning(name), Meaning::Auth | Meaning::Credential)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    Auth,
+    Credential,
+    Token,
+    Parameter,
+}
+
+fn meaning(pair: &[u8]) -> Meaning {
+    let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
+    let plain = name
+        .iter()
+        .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    let name = if plain {
+        Cow::Borrowed(name)
+    } else {
+        php_name(name)
+    };
+    match &*name {
+        b"auth" => Meaning::Auth,
+        b"access_token" | b"aplogin" | b"ap" | b"sessid" => Meaning::Credential,
+        b"token" => Meaning::Token,
+        _ => Meaning::Parameter,
+    }
+}
+
+/// The name under which PHP files a parameter (`php_register_variable_ex`), without its subscripts.
+fn php_name(name: &[u8]) -> Cow<'_, [u8]> {
+    let decoded = form_urlencoded::parse(name)
+        .next()
+        .map(|(name, _)| name)
+        .unwrap_or_default();
+    let decoded = decoded.trim_start_matches(' ');
+    let cut = decoded.find(['\0', '[']).unwrap_or(decoded.len());
+    let folded = decoded
+        .get(..cut)
+        .unwrap_or_default()
+        .replace(['.', ' '], "_");
+    Cow::Owned(folded.into_bytes())
+}
+
+/// Raw `<`, `>` and `"` are what people type and what strict servers refuse; escaped they mean the
+/// same to every reader.
+fn escape(bytes: &[u8], out: &mut Vec<u8>) {
+    let mut rest = bytes;
+    while let Some(at) = memchr::memchr3(b'<', b'>', b'"', rest) {
+        let (before, after) = rest.split_at(at);
+        out.extend_from_slice(before);
+        out.extend_from_slice(match after.first() {
+            Some(b'<') => b"%3C",
+            Some(b'>') => b"%3E",
+            _ => b"%22",
+        });
+        rest = after.get(1..).unwrap_or_default();
+    }
+    out.extend_from_slice(rest);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(query: &str, expected: &str) {
+        let mut out = Vec::new();
+        assert_eq!(
+            forward(query.as_bytes(), &mut out),
+            Carries::Parameters,
+            "{query}"
+        );
+        assert_eq!(String::from_utf8(out).unwrap(), expected, "{query}");
+    }
+
+    #[test]
+    fn ordinary_parameters_go_on_byte_for_byte() {
+        for query in [
+            "",
+            "a=1&b=2",
+            "filter[=ID]=1&&x",
+            "a=%5B%20&b=+",
+            "authx=1&xauth=2",
+            "&",
+        ] {
+            check(query, query);
+        }
+    }
+
+    #[test]
+    fn what_php_reads_as_a_credential_is_cut_out() {
+        check("auth=x", "");
+        check("a=1&auth=x&b=2", "a=1&b=2");
+        check("access_token=x&a=1", "a=1");
+        check("a=1&%61uth=x", "a=1");
+        check("a=1&+auth=x", "a=1");
+        check("a=1&%20access.token=x", "a=1");
+        check("a=1&access%5Ftoken=x", "a=1");
+        check("a=1&access+token=x", "a=1");
+        check("a=1&auth%00z=x", "a=1");
+        check("a=1&auth[]=x&auth[b]=y", "a=1");
+        check("a=1&auth", "a=1");
+        check("aplogin=1&ap=secret&sessid=z&a=1", "a=1");
+    }
+
+    #[test]
+    fn raw_filter_characters_are_escaped() {
+        check("filter[>ID]=0&q=\"<x>\"", "filter[%3EID]=0&q=%22%3Cx%3E%22");
+        check("auth=1&filter[<ID]=0", "filter[%3CID]=0");
+    }
+
+    #[test]
+    fn a_signed_link_goes_through_as_it_is() {
+        let mut out = Vec::new();
+        let link = b"auth=A&token=disk%7Cx";
+        assert_eq!(forward(link, &mut out), Carries::SignedLink);
+        assert_eq!(out, link);
+        check("token=disk%7Cx", "token=disk%7Cx");
+    }
+}

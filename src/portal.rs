@@ -1,0 +1,147 @@
+//! One portal: where it lives, how it reads tokens, whose credential is lent for it, its budget.
+
+mod budget;
+mod portals;
+
+pub use budget::Budget;
+pub use portals::Portals;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use arc_swap::{ArcSwap, Guard};
+
+use crate::config::{self, Endpoint, Inject};
+use crate::credential::Credential;
+use crate::transport::Connector;
+
+/// A portal and everything that all requests to it share.
+#[derive(Debug)]
+pub struct Portal {
+    /// The name in the configuration.
+    pub name: String,
+    /// The token, lent and renewed.
+    pub credential: Arc<Credential>,
+    /// Places for calls.
+    pub budget: Budget,
+    site: ArcSwap<Site>,
+    /// What the operator set, and what the portal was seen to read, as `Slot` numbers.
+    slot: AtomicU8,
+    requests: AtomicU64,
+}
+
+/// Where a portal is reached. Replaced as a whole when the portal moves, so that a connection made
+/// to the old place is never used for the new one.
+#[derive(Debug)]
+pub struct Site {
+    /// Unique in the process; connections are pooled under it.
+    pub id: u64,
+    /// Scheme, host and port.
+    pub endpoint: Endpoint,
+    /// The value of the Host field.
+    pub authority: String,
+    /// Makes connections with this portal's roots.
+    pub connector: Connector,
+}
+
+/// Where the token goes in a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// `Authorization: Bearer`, not yet known to work: a 401 is tried once more with the parameter.
+    BearerUntried,
+    /// `Authorization: Bearer`
+    Bearer,
+    /// `auth=` in the query.
+    Parameter,
+}
+
+impl Site {
+    /// A place under a number of its own.
+    pub fn new(endpoint: Endpoint, connector: Connector) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let authority = endpoint.authority();
+        Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            endpoint,
+            authority,
+            connector,
+        }
+    }
+}
+
+impl Portal {
+    /// A portal as configured, with what the store remembers of it.
+    pub fn new(
+        settings: &config::Portal,
+        connector: Connector,
+        credential: Arc<Credential>,
+        remembered: Option<Inject>,
+    ) -> Self {
+        Self {
+            name: settings.name.clone(),
+            credential,
+            budget: Budget::new(settings.plan),
+            site: ArcSwap::from_pointee(Site::new(settings.url.clone(), connector)),
+            slot: AtomicU8::new(Slot::of(settings.inject, remembered) as u8),
+            requests: AtomicU64::new(0),
+        }
+    }
+
+    /// Where it is reached now; wait-free.
+    pub fn site(&self) -> Guard<Arc<Site>> {
+        self.site.load()
+    }
+
+    /// Sends all later requests to another place.
+    pub fn move_to(&self, endpoint: Endpoint) {
+        let connector = self.site.load().connector.clone();
+        self.site.store(Arc::new(Site::new(endpoint, connector)));
+    }
+
+    /// Where the token goes.
+    pub fn slot(&self) -> Slot {
+        Slot::from_number(self.slot.load(Ordering::Relaxed))
+    }
+
+    /// Notes where the portal was seen to read the token; true if that is news.
+    pub fn learn_slot(&self, slot: Slot) -> bool {
+        self.slot.swap(slot as u8, Ordering::Relaxed) != slot as u8
+    }
+
+    /// Counts a request.
+    pub fn count_request(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Requests since the process started.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+}
+
+impl Slot {
+    fn of(setting: Inject, remembered: Option<Inject>) -> Self {
+        match (setting, remembered) {
+            (Inject::Bearer, _) | (Inject::Auto, Some(Inject::Bearer)) => Self::Bearer,
+            (Inject::Parameter, _) | (Inject::Auto, Some(Inject::Parameter)) => Self::Parameter,
+            (Inject::Auto, _) => Self::BearerUntried,
+        }
+    }
+
+    fn from_number(number: u8) -> Self {
+        match number {
+            n if n == Self::Parameter as u8 => Self::Parameter,
+            n if n == Self::Bearer as u8 => Self::Bearer,
+            _ => Self::BearerUntried,
+        }
+    }
+
+    /// How the store remembers it.
+    pub fn as_inject(self) -> Inject {
+        match self {
+            Self::BearerUntried => Inject::Auto,
+            Self::Bearer => Inject::Bearer,
+            Self::Parameter => Inject::Parameter,
+        }
+    }
+}
