@@ -164,7 +164,11 @@ fn store_url(value: &Value<'_>) -> Result<String, Flaws> {
     let url = values::text(value)?;
     let Some(path) = url.strip_prefix("sqlite:") else {
         // Not repeated: the URL of a database server holds its password.
-        return Err(r#"is not supported by this version unless it begins with sqlite:; write "sqlite:b24gate.db""#.into());
+        return Err(
+            "is not supported by this version unless it begins with sqlite:; \
+                    write \"sqlite:b24gate.db\""
+                .into(),
+        );
     };
     let path = path.split('?').next().unwrap_or_default();
     if path.trim_start_matches('/').is_empty() {
