@@ -1,6 +1,23 @@
 //! The checked configuration: every value here has been parsed, bounded and resolved, so that the
-//! rest of the crate never has to ask again. `config/file.rs` is the raw TOML shape, and the only
-//! way from there to here is [`Config::load`].
+//! rest of the crate never has to ask again. The only ways here from a file are [`Config::load`]
+//! and [`Config::parse`], which report every problem at once, by file, line and key.
+
+mod address;
+mod document;
+mod file;
+mod keys;
+mod listeners;
+mod portals;
+mod problem;
+mod secrets;
+mod sections;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+pub use problem::{ConfigError, Fault, Problem};
+pub use secrets::unsafe_permissions;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,6 +32,8 @@ use crate::credential::Secret;
 pub struct Config {
     /// The file it was read from; `None` when there is no file and the defaults hold.
     pub source: Option<PathBuf>,
+    /// What works and should be better, one line each; to be logged at start.
+    pub warnings: Vec<String>,
     /// The listener that tools call.
     pub gateway: Gateway,
     /// The operator's listener.
@@ -45,7 +64,8 @@ pub struct Gateway {
     pub listen: Vec<Listen>,
     /// The portal of a request that names none; set when there is exactly one, or by the operator.
     pub default_portal: Option<String>,
-    /// Host names accepted besides the loopback names and the portals' domains, lower case.
+    /// Host names accepted besides the loopback names and the portals' domains: lower case,
+    /// without a port, IPv6 without brackets.
     pub hosts: Vec<String>,
     /// Browser origins allowed to call, lower case, such as `https://crm.example.com`.
     pub origins: Vec<String>,
@@ -73,7 +93,7 @@ pub struct Admin {
 pub struct Callback {
     /// Where Bitrix24 and browsers come back to.
     pub listen: SocketAddr,
-    /// The address of this listener as entered in Bitrix24.
+    /// The address of this listener as entered in Bitrix24, without a slash at its end.
     pub public_url: String,
 }
 
@@ -178,6 +198,7 @@ impl Endpoint {
         } else {
             format!("{host}:{}", self.port)
         }
+<<<<<<< HEAD
     }
 
     /// Scheme, host and port of an absolute `http` or `https` URL; the rest is not looked at.
@@ -196,6 +217,8 @@ impl Endpoint {
         let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
         let port = url.port_u16().unwrap_or(if tls { 443 } else { 80 });
         (!host.is_empty()).then_some(Self { tls, host, port })
+=======
+>>>>>>> config
     }
 
     /// Whether it names this machine, so that plain HTTP leaves nothing on a wire.

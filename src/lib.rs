@@ -4,10 +4,12 @@
 //! forwards, renews the token when the portal says that it has expired, and replays. The rooms and
 //! the one way through them are described in ARCHITECTURE.md.
 
+pub mod cli;
 pub mod config;
 pub mod credential;
 pub mod error;
 pub mod gateway;
 pub mod portal;
 pub mod store;
+pub mod telemetry;
 pub mod transport;

@@ -1,0 +1,258 @@
+//! The command line: what may be typed, where it goes, and what the exit codes mean. Secrets are
+//! never among the arguments, where every user of the machine could read them.
+
+mod check;
+mod output;
+mod portal;
+mod sandbox;
+mod serve;
+mod state;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Config;
+use crate::telemetry::{self, LogFormat};
+
+use output::complain;
+
+/// How a command ended, as the shell sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// 0
+    Done,
+    /// 1
+    Failed,
+    /// 2: the command line or the configuration is wrong.
+    Usage,
+    /// 3: other users can reach a file that holds secrets.
+    UnsafeFiles,
+}
+
+#[derive(Debug, Parser)]
+#[command(name = "b24gate", version, about = ABOUT, after_help = AFTER_HELP)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct Global {
+    /// `--config`
+    #[arg(long, global = true, value_name = "FILE", help = CONFIG_HELP)]
+    pub(crate) config: Option<PathBuf>,
+    /// `--state`
+    #[arg(long, global = true, value_name = "DIR", help = STATE_HELP)]
+    pub(crate) state: Option<PathBuf>,
+    /// `--log-format`
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT"
+    )]
+    #[arg(help = LOG_FORMAT_HELP)]
+    pub(crate) log_format: LogFormat,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway until it is told to stop
+    #[command(after_help = SERVE_HELP)]
+    Serve,
+    /// Try everything out: a simulated portal with its OAuth server, and the gateway before it
+    #[command(after_help = SANDBOX_HELP)]
+    Sandbox(SandboxOptions),
+    /// Say what is wrong with configuration, files, ports and portals, and how to mend it
+    #[command(after_help = CHECK_HELP)]
+    Check,
+    /// Connect portals and look at them
+    #[command(subcommand, after_help = PORTAL_HELP)]
+    Portal(PortalCommand),
+}
+
+/// `b24gate sandbox`
+#[derive(Debug, Args)]
+pub(crate) struct SandboxOptions {
+    /// Run the simulated portal alone, for the tests of other programs
+    #[arg(long)]
+    pub(crate) portal_only: bool,
+    /// Where the sandbox listens; 127.0.0.1 and a free port without it
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+}
+
+/// `b24gate portal`
+#[derive(Debug, Subcommand)]
+pub(crate) enum PortalCommand {
+    /// Give a portal its credential, read as JSON from standard input
+    #[command(after_help = IMPORT_HELP)]
+    Import {
+        /// The portal's name in the configuration
+        name: String,
+    },
+    /// List the portals and the state of their credentials
+    #[command(after_help = "Example:\n  b24gate portal list")]
+    List,
+    /// Show what is known about one portal, without its tokens
+    #[command(after_help = "Example:\n  b24gate portal show acme")]
+    Show {
+        /// The portal's name in the configuration
+        name: String,
+    },
+}
+
+/// Runs the command that the process was started with.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => {
+            // Help and version come this way too. That nobody reads the answer is no failure.
+            drop(answer.print());
+            return if answer.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Done
+            }
+            .into();
+        }
+    };
+    let _log = match telemetry::init(cli.global.log_format) {
+        Ok(guard) => guard,
+        Err(error) => {
+            complain(&error.to_string());
+            return Exit::Usage.into();
+        }
+    };
+    match &cli.command {
+        Command::Serve => serve::run(&cli.global),
+        Command::Sandbox(options) => sandbox::run(&cli.global, options),
+        Command::Check => check::run(&cli.global),
+        Command::Portal(command) => portal::run(&cli.global, command),
+    }
+    .into()
+}
+
+impl Global {
+    /// The configuration, with its warnings told; or all that is wrong with it, told.
+    pub(crate) fn load_config(&self) -> Result<Config, Exit> {
+        match Config::load(self.config.as_deref()) {
+            Ok(config) => {
+                config.warnings.iter().for_each(|warning| complain(warning));
+                Ok(config)
+            }
+            Err(error) => {
+                complain(&error.to_string());
+                Err(Exit::of_config(&error))
+            }
+        }
+    }
+
+    /// The state directory, which need not exist yet.
+    pub(crate) fn state_directory(&self) -> Result<PathBuf, Exit> {
+        let found = state::directory(self.state.clone(), |name| std::env::var_os(name));
+        found.ok_or_else(|| {
+            complain("there is no place for the state directory; name one with --state DIR");
+            Exit::Usage
+        })
+    }
+}
+
+impl Exit {
+    /// How a command ends whose configuration is wrong.
+    pub(crate) fn of_config(error: &crate::config::ConfigError) -> Self {
+        if error.exit_code() == 3 {
+            Self::UnsafeFiles
+        } else {
+            Self::Usage
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::UnsafeFiles => 3,
+        })
+    }
+}
+
+const ABOUT: &str = "A local gateway for the Bitrix24 REST API: it holds the token, so that no \
+                     client has to";
+
+const CONFIG_HELP: &str = "Configuration file. Without it: $B24GATE_CONFIG, ./b24gate.toml, \
+                           /etc/b24gate/b24gate.toml, the first that exists";
+
+const STATE_HELP: &str = "State directory, where tokens are kept. Without it: $STATE_DIRECTORY, \
+                          $XDG_STATE_HOME/b24gate, ~/.local/state/b24gate";
+
+const LOG_FORMAT_HELP: &str = "How log lines on standard error look; $B24GATE_LOG sets their level";
+
+const AFTER_HELP: &str = "\
+Examples:
+  b24gate sandbox                            try it out, with nothing else installed
+  b24gate check                              look over the configuration before starting
+  b24gate portal import acme < token.json    connect the portal [portals.acme]
+  b24gate serve                              run the gateway
+  curl http://localhost:8024/rest/profile    and call it, without a token
+
+Files:
+  Configuration: --config FILE, $B24GATE_CONFIG, ./b24gate.toml, /etc/b24gate/b24gate.toml;
+  the first that exists. Without any, the defaults hold.
+  State (tokens and their key): --state DIR, $STATE_DIRECTORY, $XDG_STATE_HOME/b24gate,
+  ~/.local/state/b24gate; the first that is set.
+
+Secrets are read from files, from the environment or from standard input, never from the command
+line.
+
+Log: B24GATE_LOG=debug, or for a part of the program B24GATE_LOG=info,b24gate=debug.
+
+Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 unsafe files (other users can reach a
+file that holds secrets).";
+
+const SERVE_HELP: &str = "\
+Examples:
+  b24gate serve
+  b24gate serve --config /etc/b24gate/b24gate.toml --log-format json
+
+It stops at SIGTERM or Ctrl-C, after the calls under way have been answered.";
+
+const SANDBOX_HELP: &str = "\
+Examples:
+  b24gate sandbox                    prints calls to try
+  b24gate sandbox --portal-only --listen 127.0.0.1:8090
+
+The sandbox keeps nothing, and reaches no portal but its own.";
+
+const CHECK_HELP: &str = "\
+Examples:
+  b24gate check
+  b24gate check --config ./b24gate.toml && b24gate serve --config ./b24gate.toml
+
+One line for each thing that is right (ok), good to know (note) or wrong (WRONG), with the mend.
+Exit codes: 0 nothing is wrong, 2 the configuration, 3 unsafe files, 1 anything else.";
+
+const PORTAL_HELP: &str = "\
+Examples:
+  b24gate portal import acme < token.json
+  b24gate portal list
+  b24gate portal show acme";
+
+const IMPORT_HELP: &str = "\
+Example:
+  b24gate portal import acme < token.json
+
+The JSON is a token endpoint's answer, with access_token and refresh_token. It is read from
+standard input only, so that no other user sees it and no shell remembers it.";

@@ -1,0 +1,266 @@
+//! Defaults, the example file, and values in all the ways that they may be written.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::super::keys::{self, Support};
+use super::super::{Config, Inject, KeySource, Listen, Plan};
+use super::{APP, PORTAL, accepted};
+
+const EXAMPLE: &str = include_str!("../../../config.example.toml");
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+/// The example with every key in force that is commented out in it.
+fn example_in_full() -> String {
+    let in_force = |line: &str| match line.strip_prefix('#') {
+        Some(rest) if rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '[') => {
+            format!("{rest}\n")
+        }
+        _ => format!("{line}\n"),
+    };
+    EXAMPLE.lines().map(in_force).collect()
+}
+
+#[test]
+fn without_a_file_the_documented_defaults_hold() {
+    let config = Config::without_file().unwrap();
+    assert_eq!(config.source, None);
+    assert!(config.warnings.is_empty());
+    assert_eq!(
+        config.gateway.listen,
+        [Listen::Tcp(address("127.0.0.1:8024"))]
+    );
+    assert_eq!(config.gateway.default_portal, None);
+    assert!(config.gateway.hosts.is_empty() && config.gateway.origins.is_empty());
+    assert!(!config.gateway.behind_proxy);
+    assert_eq!(config.gateway.max_body, 256 * 1024 * 1024);
+    assert_eq!(config.gateway.replay_memory, 1024 * 1024);
+    assert_eq!(config.gateway.max_wait, Duration::from_secs(8));
+    assert_eq!(config.gateway.portal_timeout, Duration::from_secs(75));
+    assert_eq!(config.admin.listen, address("127.0.0.1:8025"));
+    assert_eq!(config.callback.listen, address("127.0.0.1:8026"));
+    assert_eq!(config.callback.public_url, "http://localhost:8026");
+    assert_eq!(config.store.url, "sqlite:b24gate.db");
+    assert!(matches!(config.store.key, KeySource::StateDirectory));
+    assert!(config.apps.is_empty() && config.portals.is_empty());
+}
+
+#[test]
+fn a_portal_with_nothing_but_a_url_gets_the_documented_defaults() {
+    let config = accepted(&format!("{APP}{PORTAL}"));
+    let portal = &config.portals["acme"];
+    assert_eq!(portal.url.to_string(), "https://acme.bitrix24.com");
+    assert_eq!(
+        (portal.url.port, portal.inject, portal.plan),
+        (443, Inject::Auto, Plan::Standard)
+    );
+    assert_eq!(portal.ca_file, None);
+    assert_eq!(
+        portal.app.oauth_server.to_string(),
+        "https://oauth.bitrix24.tech"
+    );
+    assert_eq!(portal.app.client_secret.expose(), "S-canary");
+    assert_eq!(config.gateway.default_portal.as_deref(), Some("acme"));
+}
+
+#[test]
+fn the_example_names_every_key_with_the_default_the_parser_uses() {
+    let text = example_in_full();
+    let example: toml::Table = text.parse().unwrap();
+    for section in keys::SECTIONS {
+        let table = &example[section.name];
+        let table = if section.named {
+            table.as_table().unwrap().values().next()
+        } else {
+            Some(table)
+        };
+        for key in section.usable() {
+            let header = section.header();
+            let shown = table.unwrap().get(key.name);
+            let shown = shown.unwrap_or_else(|| panic!("{header} {} is not shown", key.name));
+            if let Some(default) = key.default {
+                let default: toml::Table = format!("value = {default}").parse().unwrap();
+                assert_eq!(shown, &default["value"], "{header} {}", key.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_example_is_accepted_as_it_stands_and_changes_nothing() {
+    let example = accepted(EXAMPLE);
+    let defaults = Config::without_file().unwrap();
+    assert_eq!(
+        format!("{:?}", example.gateway),
+        format!("{:?}", defaults.gateway)
+    );
+    assert_eq!(
+        format!("{:?}", example.store),
+        format!("{:?}", defaults.store)
+    );
+    assert!(example.portals.is_empty());
+}
+
+#[test]
+fn the_example_is_accepted_with_every_key_in_force() {
+    // Of keys that exclude each other, one can stay; files and variables are not here.
+    let gone = ["key_env", "client_secret_env", "client_secret_file"];
+    let text = example_in_full();
+    let lines = text
+        .lines()
+        .filter(|line| !gone.iter().any(|key| line.starts_with(key)));
+    let config = accepted(&lines.collect::<Vec<_>>().join("\n"));
+    assert_eq!(config.portals["acme"].app.name, "main");
+    assert_eq!(
+        config.portals["acme"].ca_file.as_deref(),
+        Some(Path::new("/etc/b24gate/company-ca.pem"))
+    );
+}
+
+#[test]
+fn a_key_of_a_later_version_has_no_default_and_is_not_in_the_example() {
+    for key in keys::SECTIONS.iter().flat_map(|section| section.keys) {
+        if key.support == Support::Later {
+            assert_eq!(key.default, None, "{}", key.name);
+            assert!(
+                !EXAMPLE.contains(&format!("\n#{} =", key.name)),
+                "{}",
+                key.name
+            );
+        }
+    }
+}
+
+#[test]
+fn sizes_are_read_in_every_way_they_may_be_written() {
+    for (written, bytes) in [
+        ("1024", 1 << 10),
+        ("0x400", 1 << 10),
+        ("1_000_000", 1_000_000),
+        ("\"2048\"", 2048),
+        ("\"64KiB\"", 64 << 10),
+        ("\"1 MiB\"", 1 << 20),
+        ("\"1GiB\"", 1 << 30),
+        ("\"1TiB\"", 1 << 40),
+        ("\"10KB\"", 10_000),
+        ("\"10kB\"", 10_000),
+        ("\"5MB\"", 5_000_000),
+        ("\"2048B\"", 2048),
+    ] {
+        let config = accepted(&format!("[gateway]\nmax_body = {written}\n"));
+        assert_eq!(config.gateway.max_body, bytes, "{written}");
+    }
+    assert_eq!(
+        accepted("[gateway]\nreplay_memory = 0\n")
+            .gateway
+            .replay_memory,
+        0
+    );
+}
+
+#[test]
+fn durations_are_read_in_every_way_they_may_be_written() {
+    for (written, millis) in [
+        ("8s", 8_000),
+        ("500ms", 500),
+        ("1.5s", 1_500),
+        ("25 m", 1_500_000),
+        ("1h", 3_600_000),
+        ("0.1s", 100),
+    ] {
+        let config = accepted(&format!("[gateway]\nportal_timeout = \"{written}\"\n"));
+        assert_eq!(
+            config.gateway.portal_timeout,
+            Duration::from_millis(millis),
+            "{written}"
+        );
+    }
+    assert_eq!(
+        accepted("[gateway]\nmax_wait = \"0s\"\n").gateway.max_wait,
+        Duration::ZERO
+    );
+}
+
+#[test]
+fn listeners_are_read_in_every_way_they_may_be_written() {
+    let config = accepted(
+        "[gateway]\nlisten = [\"localhost:1\", \"[::1]:2\", \"unix:gate.sock\", \"127.0.0.2:0\"]\n\
+         [callback]\nlisten = \"0.0.0.0:443\"\n",
+    );
+    assert_eq!(
+        config.gateway.listen,
+        [
+            Listen::Tcp(address("127.0.0.1:1")),
+            Listen::Tcp(address("[::1]:2")),
+            Listen::Unix(PathBuf::from("/etc/b24gate/gate.sock")),
+            Listen::Tcp(address("127.0.0.2:0")),
+        ]
+    );
+    let single = accepted("[gateway]\nlisten = \"unix:/run/gate.sock\"\n");
+    assert_eq!(
+        single.gateway.listen,
+        [Listen::Unix(PathBuf::from("/run/gate.sock"))]
+    );
+}
+
+#[test]
+fn urls_lose_their_case_their_slash_and_nothing_else() {
+    for (written, host, port, tls) in [
+        ("https://ACME.Bitrix24.com/", "acme.bitrix24.com", 443, true),
+        (
+            "HTTPS://crm.example.com:8443",
+            "crm.example.com",
+            8443,
+            true,
+        ),
+        ("http://localhost:8090", "localhost", 8090, false),
+        ("http://sandbox.localhost", "sandbox.localhost", 80, false),
+        ("http://127.0.0.1:1", "127.0.0.1", 1, false),
+        ("http://[::1]:9000/", "::1", 9000, false),
+        ("https://[2001:db8::1]", "2001:db8::1", 443, true),
+    ] {
+        let config = accepted(&format!("{APP}[portals.a]\nurl = \"{written}\"\n"));
+        let url = &config.portals["a"].url;
+        assert_eq!(
+            (url.host.as_str(), url.port, url.tls),
+            (host, port, tls),
+            "{written}"
+        );
+    }
+    let config = accepted(&format!(
+        "{APP}[portals.a]\nurl = \"http://crm.lan\"\nallow_http = true\n"
+    ));
+    assert_eq!(config.portals["a"].url.to_string(), "http://crm.lan");
+}
+
+#[test]
+fn hosts_and_origins_are_kept_as_they_will_be_compared() {
+    let config = accepted(
+        "[gateway]\nhosts = [\"Gate.LAN\", \"::1\"]\norigins = [\"https://CRM.example.com:443\"]\n",
+    );
+    assert_eq!(config.gateway.hosts, ["gate.lan", "::1"]);
+    assert_eq!(config.gateway.origins, ["https://crm.example.com"]);
+}
+
+#[test]
+fn several_portals_have_no_default_until_one_is_named() {
+    let two = format!("{APP}{PORTAL}[portals.bolt]\nurl = \"https://bolt.bitrix24.com\"\n");
+    assert_eq!(accepted(&two).gateway.default_portal, None);
+    let named = format!("gateway.default_portal = \"bolt\"\n{two}");
+    assert_eq!(
+        accepted(&named).gateway.default_portal.as_deref(),
+        Some("bolt")
+    );
+}
+
+#[test]
+fn values_that_a_later_version_will_change_are_accepted_as_they_are_now() {
+    accepted(&format!(
+        "[gateway]\nrequire_key = false\nallow_uids = \"any\"\n[admin]\nexpose_tokens = false\n\
+         {APP}accept_installs = false\n{PORTAL}refresh = \"lazy\"\nbatching = \"off\"\n"
+    ));
+}
