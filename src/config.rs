@@ -198,7 +198,6 @@ impl Endpoint {
         } else {
             format!("{host}:{}", self.port)
         }
-<<<<<<< HEAD
     }
 
     /// Scheme, host and port of an absolute `http` or `https` URL; the rest is not looked at.
@@ -217,8 +216,6 @@ impl Endpoint {
         let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
         let port = url.port_u16().unwrap_or(if tls { 443 } else { 80 });
         (!host.is_empty()).then_some(Self { tls, host, port })
-=======
->>>>>>> config
     }
 
     /// Whether it names this machine, so that plain HTTP leaves nothing on a wire.
