@@ -4,9 +4,15 @@
 //! order intent -> exchange -> commit -> publish is kept in one place (`refresh.rs`), in a task
 //! that no client's hang-up can cut short (`flight.rs`).
 
+mod flight;
+mod grant;
+mod oauth;
 mod secret;
 mod token;
 
+pub use flight::Flights;
+pub use grant::GrantError;
+pub use oauth::{AppInfo, FailureKind, OAuth, RefreshFailure};
 pub use secret::Secret;
 pub use token::{Generation, Origin, Token};
 
