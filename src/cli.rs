@@ -53,13 +53,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "DIR", help = STATE_HELP)]
     pub(crate) state: Option<PathBuf>,
     /// `--log-format`
-    #[arg(
-        long,
-        global = true,
-        value_enum,
-        default_value_t,
-        value_name = "FORMAT"
-    )]
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     #[arg(help = LOG_FORMAT_HELP)]
     pub(crate) log_format: LogFormat,
 }
@@ -118,12 +112,7 @@ pub fn run() -> ExitCode {
         Err(answer) => {
             // Help and version come this way too. That nobody reads the answer is no failure.
             drop(answer.print());
-            return if answer.use_stderr() {
-                Exit::Usage
-            } else {
-                Exit::Done
-            }
-            .into();
+            return if answer.use_stderr() { Exit::Usage } else { Exit::Done }.into();
         }
     };
     let _log = match telemetry::init(cli.global.log_format) {
@@ -170,11 +159,7 @@ impl Global {
 impl Exit {
     /// How a command ends whose configuration is wrong.
     pub(crate) fn of_config(error: &crate::config::ConfigError) -> Self {
-        if error.exit_code() == 3 {
-            Self::UnsafeFiles
-        } else {
-            Self::Usage
-        }
+        if error.exit_code() == 3 { Self::UnsafeFiles } else { Self::Usage }
     }
 }
 

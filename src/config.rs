@@ -35,7 +35,7 @@ pub struct Config {
     /// What works and should be better, one line each; to be logged at start.
     pub warnings: Vec<String>,
     /// The listener that tools call.
-    pub gateway: Gateway,
+    pub gateway: Arc<Gateway>,
     /// The operator's listener.
     pub admin: Admin,
     /// The listener that may be public.
@@ -188,16 +188,9 @@ impl Endpoint {
     /// Host and port as they stand in a `Host` header: the port only where it is not the scheme's.
     pub fn authority(&self) -> String {
         let default = if self.tls { 443 } else { 80 };
-        let host = if self.host.contains(':') {
-            format!("[{}]", self.host)
-        } else {
-            self.host.clone()
-        };
-        if self.port == default {
-            host
-        } else {
-            format!("{host}:{}", self.port)
-        }
+        let host =
+            if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        if self.port == default { host } else { format!("{host}:{}", self.port) }
     }
 
     /// Scheme, host and port of an absolute `http` or `https` URL; the rest is not looked at.
@@ -222,10 +215,7 @@ impl Endpoint {
     pub fn is_loopback(&self) -> bool {
         self.host == "localhost"
             || self.host.ends_with(".localhost")
-            || self
-                .host
-                .parse::<std::net::IpAddr>()
-                .is_ok_and(|ip| ip.is_loopback())
+            || self.host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
 }
 

@@ -67,11 +67,7 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal with the sentence that goes to the caller.
     pub fn new(kind: Kind, description: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            kind,
-            description: description.into(),
-            retry_after: None,
-        }
+        Self { kind, description: description.into(), retry_after: None }
     }
 
     /// The same, with the number of seconds after which to ask again.

@@ -9,6 +9,7 @@ mod body;
 mod buffer;
 mod chunked;
 mod deadline;
+mod decide;
 mod field;
 mod forward;
 mod head;
@@ -168,19 +169,10 @@ impl Gateway {
         inbound.consume(in_inbox);
         let to = reply.framing_for(&mut call.manner);
         answer::finish(&mut reply.head, call.manner, to.stated, &timing, replayed);
-        let pace = Pace {
-            deadline: &inbound.deadline,
-            portal: settings.portal_timeout,
-        };
-        let delivered = deliver(
-            &mut inbound.stream,
-            &mut conn,
-            &reply.head,
-            reply.framing,
-            to.body,
-            pace,
-        )
-        .await;
+        let pace = Pace { deadline: &inbound.deadline, portal: settings.portal_timeout };
+        let delivered =
+            deliver(&mut inbound.stream, &mut conn, &reply.head, reply.framing, to.body, pace)
+                .await;
         match delivered {
             Delivered::Whole if reply.keeps_open && !unread => conn.park(reply.idle_max),
             Delivered::Whole => {}

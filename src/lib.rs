@@ -4,8 +4,11 @@
 //! forwards, renews the token when the portal says that it has expired, and replays. The rooms and
 //! the one way through them are described in ARCHITECTURE.md.
 
+pub mod admin;
+pub mod app;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod credential;
 pub mod error;
 pub mod gateway;

@@ -1,6 +1,7 @@
 //! One portal: where it lives, how it reads tokens, whose credential is lent for it, its budget.
 
 mod budget;
+mod place;
 mod portals;
 
 pub use budget::Budget;
@@ -12,7 +13,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use arc_swap::{ArcSwap, Guard};
 
 use crate::config::{self, Endpoint, Inject};
-use crate::credential::Credential;
+use crate::credential::{Credential, Custody};
 use crate::transport::Connector;
 
 /// A portal and everything that all requests to it share.
@@ -24,6 +25,7 @@ pub struct Portal {
     pub credential: Arc<Credential>,
     /// Places for calls.
     pub budget: Budget,
+    custody: Arc<Custody>,
     site: ArcSwap<Site>,
     /// What the operator set, and what the portal was seen to read, as `Slot` numbers.
     slot: AtomicU8,
@@ -44,6 +46,15 @@ pub struct Site {
     pub connector: Connector,
 }
 
+/// What the store remembers of a portal besides its credential.
+#[derive(Debug, Default)]
+pub struct Remembered {
+    /// How it was seen to read tokens.
+    pub inject: Option<Inject>,
+    /// Where it moved to.
+    pub endpoint: Option<Endpoint>,
+}
+
 /// Where the token goes in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slot {
@@ -60,12 +71,7 @@ impl Site {
     pub fn new(endpoint: Endpoint, connector: Connector) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let authority = endpoint.authority();
-        Self {
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
-            endpoint,
-            authority,
-            connector,
-        }
+        Self { id: NEXT.fetch_add(1, Ordering::Relaxed), endpoint, authority, connector }
     }
 }
 
@@ -74,15 +80,17 @@ impl Portal {
     pub fn new(
         settings: &config::Portal,
         connector: Connector,
-        credential: Arc<Credential>,
-        remembered: Option<Inject>,
+        (credential, custody): (Arc<Credential>, Arc<Custody>),
+        remembered: &Remembered,
     ) -> Self {
+        let endpoint = remembered.endpoint.as_ref().unwrap_or(&settings.url);
         Self {
             name: settings.name.clone(),
             credential,
+            custody,
             budget: Budget::new(settings.plan),
-            site: ArcSwap::from_pointee(Site::new(settings.url.clone(), connector)),
-            slot: AtomicU8::new(Slot::of(settings.inject, remembered) as u8),
+            site: ArcSwap::from_pointee(Site::new(endpoint.clone(), connector)),
+            slot: AtomicU8::new(Slot::of(settings.inject, remembered.inject) as u8),
             requests: AtomicU64::new(0),
         }
     }
@@ -92,20 +100,9 @@ impl Portal {
         self.site.load()
     }
 
-    /// Sends all later requests to another place.
-    pub fn move_to(&self, endpoint: Endpoint) {
-        let connector = self.site.load().connector.clone();
-        self.site.store(Arc::new(Site::new(endpoint, connector)));
-    }
-
     /// Where the token goes.
     pub fn slot(&self) -> Slot {
         Slot::from_number(self.slot.load(Ordering::Relaxed))
-    }
-
-    /// Notes where the portal was seen to read the token; true if that is news.
-    pub fn learn_slot(&self, slot: Slot) -> bool {
-        self.slot.swap(slot as u8, Ordering::Relaxed) != slot as u8
     }
 
     /// Counts a request.
@@ -133,15 +130,6 @@ impl Slot {
             n if n == Self::Parameter as u8 => Self::Parameter,
             n if n == Self::Bearer as u8 => Self::Bearer,
             _ => Self::BearerUntried,
-        }
-    }
-
-    /// How the store remembers it.
-    pub fn as_inject(self) -> Inject {
-        match self {
-            Self::BearerUntried => Inject::Auto,
-            Self::Bearer => Inject::Bearer,
-            Self::Parameter => Inject::Parameter,
         }
     }
 }

@@ -4,6 +4,17 @@
 //! exchange is a compare-and-swap on the generation, so that an actor that comes late cannot put
 //! an older pair over a newer one.
 
+mod directory;
+mod key;
+mod rows;
+mod sealed;
+mod sqlite;
+mod state;
+
+pub use key::{Key, KeyError};
+pub use sqlite::{OpenError, SqliteStore};
+pub use state::{StateDirectory, StateError, inspect, locate};
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;

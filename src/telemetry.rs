@@ -62,10 +62,7 @@ pub fn init(format: LogFormat) -> Result<LogGuard, LogError> {
     let colours = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let (queue, messages) = mpsc::sync_channel(QUEUE_LINES_MAX);
     let dropped = Arc::new(AtomicU64::new(0));
-    let lines = Lines {
-        queue: queue.clone(),
-        dropped: Arc::clone(&dropped),
-    };
+    let lines = Lines { queue: queue.clone(), dropped: Arc::clone(&dropped) };
     thread::Builder::new()
         .name("log".to_owned())
         .spawn(move || drain(&messages, &dropped, format, stderr))
@@ -80,11 +77,7 @@ pub fn init(format: LogFormat) -> Result<LogGuard, LogError> {
 
 fn filter(text: &str) -> Result<Targets, LogError> {
     let mut targets = Targets::new().with_default(Level::INFO);
-    for part in text
-        .split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-    {
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         let (target, level) = match part.split_once('=') {
             Some((target, level)) => (Some(target.trim()), level.trim()),
             // Without this, a misspelt level would silence the log as the name of a target.
@@ -140,8 +133,7 @@ impl fmt::Write for Printable<'_, '_> {
         for part in text.split_inclusive(char::is_control) {
             match part.chars().next_back() {
                 Some(last) if last.is_control() => {
-                    self.0
-                        .write_str(part.strip_suffix(last).unwrap_or_default())?;
+                    self.0.write_str(part.strip_suffix(last).unwrap_or_default())?;
                     write!(self.0, "{}", last.escape_default())?;
                 }
                 _ => self.0.write_str(part)?,
@@ -216,9 +208,7 @@ impl Drop for LogGuard {
             match self.queue.try_send(message) {
                 Ok(()) => {
                     // Whether it was flushed or not, the end does not wait longer.
-                    flushed
-                        .recv_timeout(FLUSH_PAUSE * FLUSH_ATTEMPTS)
-                        .unwrap_or_default();
+                    flushed.recv_timeout(FLUSH_PAUSE * FLUSH_ATTEMPTS).unwrap_or_default();
                     return;
                 }
                 Err(TrySendError::Full(same)) => message = same,
@@ -295,14 +285,7 @@ mod tests {
 
     #[test]
     fn levels_are_understood_and_misspelt_ones_are_refused() {
-        for text in [
-            "",
-            "debug",
-            "INFO",
-            "off",
-            "b24gate=debug",
-            "warn, hyper=off,b24gate=trace",
-        ] {
+        for text in ["", "debug", "INFO", "off", "b24gate=debug", "warn, hyper=off,b24gate=trace"] {
             assert!(filter(text).is_ok(), "{text}");
         }
         for text in ["inof", "b24gate", "b24gate=loud", "debug,loud"] {
@@ -315,10 +298,7 @@ mod tests {
     fn a_full_queue_drops_lines_counts_them_and_never_waits() {
         let (queue, messages) = mpsc::sync_channel(2);
         let dropped = Arc::new(AtomicU64::new(0));
-        let mut lines = Lines {
-            queue,
-            dropped: Arc::clone(&dropped),
-        };
+        let mut lines = Lines { queue, dropped: Arc::clone(&dropped) };
         for _ in 0..5 {
             lines.write_all(b"line\n").unwrap();
         }
@@ -342,9 +322,7 @@ mod tests {
         }
         let (queue, messages) = mpsc::sync_channel(4);
         let (done, flushed) = mpsc::sync_channel(1);
-        queue
-            .send(Message::Line(b"line\n".as_slice().into()))
-            .unwrap();
+        queue.send(Message::Line(b"line\n".as_slice().into())).unwrap();
         queue.send(Message::Flush(done)).unwrap();
         drop(queue);
         drain(&messages, &AtomicU64::new(0), LogFormat::Json, Broken);

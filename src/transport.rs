@@ -71,10 +71,7 @@ impl Connector {
             .with_safe_default_protocol_versions()
             .map_err(unusable_tls)?;
         let mut config = if extra.is_empty() {
-            builder
-                .with_platform_verifier()
-                .map_err(unusable_tls)?
-                .with_no_client_auth()
+            builder.with_platform_verifier().map_err(unusable_tls)?.with_no_client_auth()
         } else {
             let verifier =
                 rustls_platform_verifier::Verifier::new_with_extra_roots(extra, provider)
@@ -85,9 +82,7 @@ impl Connector {
                 .with_no_client_auth()
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self {
-            tls: TlsConnector::from(Arc::new(config)),
-        })
+        Ok(Self { tls: TlsConnector::from(Arc::new(config)) })
     }
 
     /// Connects within `limit`, which covers name, TCP and TLS together.
@@ -109,11 +104,7 @@ impl Connector {
         }
         let name = ServerName::try_from(endpoint.host.clone())
             .map_err(|error| TransportError::Name(io::Error::other(error)))?;
-        let tls = self
-            .tls
-            .connect(name, tcp)
-            .await
-            .map_err(TransportError::Tls)?;
+        let tls = self.tls.connect(name, tcp).await.map_err(TransportError::Tls)?;
         Ok(Stream::Tls(Box::new(tls)))
     }
 }
@@ -145,24 +136,17 @@ async fn connect_tcp(endpoint: &Endpoint) -> Result<TcpStream, TransportError> {
 }
 
 fn read_roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, TransportError> {
-    let refuse = |reason: String| TransportError::Roots {
-        path: path.to_owned(),
-        reason,
-    };
+    let refuse = |reason: String| TransportError::Roots { path: path.to_owned(), reason };
     let certificates = CertificateDer::pem_file_iter(path)
         .map_err(|error| refuse(format!("cannot be read: {error}")))?
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| refuse(format!("is not PEM: {error}")))?;
     if certificates.is_empty() {
-        return Err(refuse(
-            "holds no certificate (expected PEM, BEGIN CERTIFICATE)".to_owned(),
-        ));
+        return Err(refuse("holds no certificate (expected PEM, BEGIN CERTIFICATE)".to_owned()));
     }
     let (_, unusable) = RootCertStore::empty().add_parsable_certificates(certificates.clone());
     if unusable > 0 {
-        return Err(refuse(format!(
-            "{unusable} of its certificates cannot be parsed"
-        )));
+        return Err(refuse(format!("{unusable} of its certificates cannot be parsed")));
     }
     Ok(certificates)
 }

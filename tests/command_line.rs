@@ -25,11 +25,7 @@ fn folder(config: &str) -> TempDir {
     // Free ports, so that nothing on this machine gets in the way.
     let listeners = "admin.listen = \"127.0.0.1:0\"\ncallback.listen = \"127.0.0.1:0\"\n\
                      gateway.listen = \"127.0.0.1:0\"\n";
-    fs::write(
-        dir.path().join("b24gate.toml"),
-        format!("{listeners}{config}"),
-    )
-    .unwrap();
+    fs::write(dir.path().join("b24gate.toml"), format!("{listeners}{config}")).unwrap();
     dir
 }
 
@@ -46,43 +42,22 @@ fn help_is_no_failure_and_names_files_and_exit_codes() {
     let dir = folder("");
     let help = b24gate(&dir, &["--help"]);
     assert_eq!(help.status.code(), Some(0));
-    for said in [
-        "$B24GATE_CONFIG",
-        "/etc/b24gate/b24gate.toml",
-        "$STATE_DIRECTORY",
-        "3 unsafe files",
-    ] {
+    for said in
+        ["$B24GATE_CONFIG", "/etc/b24gate/b24gate.toml", "$STATE_DIRECTORY", "3 unsafe files"]
+    {
         assert!(stdout(&help).contains(said), "{said}");
     }
-    for command in [
-        &["serve"][..],
-        &["sandbox"],
-        &["check"],
-        &["portal"],
-        &["portal", "import"],
-    ] {
+    for command in [&["serve"][..], &["sandbox"], &["check"], &["portal"], &["portal", "import"]] {
         let help = b24gate(&dir, &[command, &["--help"]].concat());
-        assert!(
-            stdout(&help).contains("\n  b24gate "),
-            "no example for {command:?}"
-        );
+        assert!(stdout(&help).contains("\n  b24gate "), "no example for {command:?}");
     }
 }
 
 #[test]
 fn a_wrong_command_line_or_log_level_exits_with_2() {
     let dir = folder("");
-    for arguments in [
-        &[][..],
-        &["serv"],
-        &["check", "--tokken"],
-        &["portal", "import"],
-    ] {
-        assert_eq!(
-            b24gate(&dir, arguments).status.code(),
-            Some(2),
-            "{arguments:?}"
-        );
+    for arguments in [&[][..], &["serv"], &["check", "--tokken"], &["portal", "import"]] {
+        assert_eq!(b24gate(&dir, arguments).status.code(), Some(2), "{arguments:?}");
     }
     let output = Command::new(env!("CARGO_BIN_EXE_b24gate"))
         .arg("check")
@@ -109,15 +84,9 @@ fn check_is_content_with_a_portal_that_can_be_reached() {
         &format!("ok     portals.acme: url http://{address} accepts connections"),
         "note   portals.acme: plan is recorded; this version does not hold calls back by it yet",
     ] {
-        assert!(
-            said.lines().any(|known| known == line),
-            "{line}\nis not in\n{said}"
-        );
+        assert!(said.lines().any(|known| known == line), "{line}\nis not in\n{said}");
     }
-    assert!(
-        said.contains("note   b24gate.toml: holds client_secret"),
-        "{said}"
-    );
+    assert!(said.contains("note   b24gate.toml: holds client_secret"), "{said}");
     assert!(!said.contains("canary"));
 }
 
@@ -129,14 +98,8 @@ fn check_tells_every_problem_with_its_line_and_exits_with_2() {
     let output = b24gate(&dir, &["check"]);
     assert_eq!(output.status.code(), Some(2));
     let said = stdout(&output);
-    assert!(
-        said.contains("WRONG  b24gate.toml:2: [gateway] unknown key \"listn\""),
-        "{said}"
-    );
-    assert!(
-        said.contains("WRONG  b24gate.toml:4: [portals.acme] unknown key \"urll\""),
-        "{said}"
-    );
+    assert!(said.contains("WRONG  b24gate.toml:2: [gateway] unknown key \"listn\""), "{said}");
+    assert!(said.contains("WRONG  b24gate.toml:4: [portals.acme] unknown key \"urll\""), "{said}");
 }
 
 #[test]
@@ -147,29 +110,18 @@ fn check_exits_with_3_when_a_secret_lies_open() {
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
     let output = b24gate(&dir, &["check"]);
     assert_eq!(output.status.code(), Some(3));
-    assert!(
-        stdout(&output).contains("chmod 600 secret"),
-        "{}",
-        stdout(&output)
-    );
+    assert!(stdout(&output).contains("chmod 600 secret"), "{}", stdout(&output));
 }
 
 #[test]
 fn check_exits_with_1_when_a_portal_cannot_be_reached() {
-    let closed = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let dir = folder(&format!(
         "[apps.main]\nclient_id = \"a\"\nclient_secret = \"b\"\noauth_server = \"http://{closed}\"\n"
     ));
     let output = b24gate(&dir, &["check"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(
-        stdout(&output).contains("refuses connections"),
-        "{}",
-        stdout(&output)
-    );
+    assert!(stdout(&output).contains("refuses connections"), "{}", stdout(&output));
 }
 
 #[test]

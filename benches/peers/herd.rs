@@ -25,10 +25,7 @@ struct Report {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> io::Result<()> {
-    let numbers: Vec<u16> = env::args()
-        .skip(1)
-        .filter_map(|number| number.parse().ok())
-        .collect();
+    let numbers: Vec<u16> = env::args().skip(1).filter_map(|number| number.parse().ok()).collect();
     let &[port, connections, stub_port] = numbers.as_slice() else {
         let usage = "usage: herd PORT CONNECTIONS STUB_PORT";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, usage));
@@ -43,11 +40,7 @@ async fn main() -> io::Result<()> {
     let (herd, _) = stampede(herd).await; // opens the proxy's connections to the portal
     let (herd, before) = stampede(herd).await;
     let mut stub = TcpStream::connect(("127.0.0.1", stub_port)).await?;
-    call(
-        &mut stub,
-        b"GET /bench/expire HTTP/1.1\r\nHost: stub\r\n\r\n",
-    )
-    .await?;
+    call(&mut stub, b"GET /bench/expire HTTP/1.1\r\nHost: stub\r\n\r\n").await?;
     let (_, storm) = stampede(herd).await;
     println!(r#"{{"before":{},"storm":{}}}"#, before.json(), storm.json());
     Ok(())
@@ -66,10 +59,7 @@ async fn stampede(herd: Vec<TcpStream>) -> (Vec<TcpStream>, Report) {
         })
         .collect();
     let mut herd = Vec::new();
-    let mut report = Report {
-        latencies_us: Vec::new(),
-        statuses: BTreeMap::new(),
-    };
+    let mut report = Report { latencies_us: Vec::new(), statuses: BTreeMap::new() };
     for call in calls {
         if let Ok((client, status, latency)) = call.await {
             herd.push(client);
@@ -111,10 +101,7 @@ impl Report {
     fn json(&self) -> String {
         let at = |percent: usize| {
             let last = self.latencies_us.len().saturating_sub(1);
-            self.latencies_us
-                .get(last * percent / 100)
-                .copied()
-                .unwrap_or(0)
+            self.latencies_us.get(last * percent / 100).copied().unwrap_or(0)
         };
         let mut statuses = String::new();
         for (status, count) in &self.statuses {

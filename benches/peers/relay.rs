@@ -25,15 +25,9 @@ struct Pipe {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> io::Result<()> {
-    let ports: Vec<u16> = env::args()
-        .skip(1)
-        .filter_map(|port| port.parse().ok())
-        .collect();
+    let ports: Vec<u16> = env::args().skip(1).filter_map(|port| port.parse().ok()).collect();
     let &[port, upstream_port] = ports.as_slice() else {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "usage: relay PORT UPSTREAM_PORT",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "usage: relay PORT UPSTREAM_PORT"));
     };
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     loop {
@@ -49,16 +43,8 @@ async fn relay(client: TcpStream, upstream_port: u16) -> io::Result<()> {
     upstream.set_nodelay(true)?;
     let (client_read, client_write) = client.into_split();
     let (upstream_read, upstream_write) = upstream.into_split();
-    let mut there = Pipe {
-        from: client_read,
-        to: upstream_write,
-        rest: Vec::new(),
-    };
-    let mut back = Pipe {
-        from: upstream_read,
-        to: client_write,
-        rest: Vec::new(),
-    };
+    let mut there = Pipe { from: client_read, to: upstream_write, rest: Vec::new() };
+    let mut back = Pipe { from: upstream_read, to: client_write, rest: Vec::new() };
     // Both directions in one task, and the first to end takes the other with it.
     std::future::poll_fn(|context| match there.poll_pump(context) {
         Poll::Ready(end) => Poll::Ready(end),
@@ -91,8 +77,7 @@ impl Pipe {
             }
             match Pin::new(&mut self.to).poll_write(context, bytes) {
                 Poll::Ready(written) => {
-                    self.rest
-                        .extend_from_slice(bytes.get(written?..).unwrap_or_default());
+                    self.rest.extend_from_slice(bytes.get(written?..).unwrap_or_default());
                 }
                 Poll::Pending => self.rest.extend_from_slice(bytes),
             }

@@ -66,11 +66,7 @@ impl Portal {
             body_1m: answer("200 OK", &filled(1024 * 1024)),
             expired: answer("401 Unauthorized", EXPIRED),
             tokens: token.map(|token| {
-                Mutex::new(Tokens {
-                    accepted: Some(token),
-                    issued: 0,
-                    expired_answers: 0,
-                })
+                Mutex::new(Tokens { accepted: Some(token), issued: 0, expired_answers: 0 })
             }),
             port,
         }
@@ -88,10 +84,7 @@ impl Portal {
             };
             let mut missing =
                 (request.head_length + request.body_length).saturating_sub(buffer.len());
-            let head = buffer
-                .get(..request.head_length)
-                .unwrap_or_default()
-                .to_vec();
+            let head = buffer.get(..request.head_length).unwrap_or_default().to_vec();
             buffer.drain(..(request.head_length + request.body_length).min(buffer.len()));
             while missing > 0 {
                 let mut rest = (&mut client).take(missing as u64);
@@ -141,10 +134,7 @@ impl Portal {
                 tokens.issued += 1;
                 let access = format!("{:070x}", tokens.issued);
                 tokens.accepted = Some(access.clone());
-                Some(answer(
-                    "200 OK",
-                    token_response(self.port, &access).as_bytes(),
-                ))
+                Some(answer("200 OK", token_response(self.port, &access).as_bytes()))
             }
             "/bench/expire" => {
                 lock().accepted = None;
@@ -175,9 +165,7 @@ fn parse(buffer: &[u8]) -> io::Result<Option<Request>> {
     let refuse = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
     let mut fields = [httparse::EMPTY_HEADER; 64];
     let mut head = httparse::Request::new(&mut fields);
-    let status = head
-        .parse(buffer)
-        .map_err(|error| refuse(&error.to_string()))?;
+    let status = head.parse(buffer).map_err(|error| refuse(&error.to_string()))?;
     let httparse::Status::Complete(head_length) = status else {
         return Ok(None);
     };

@@ -149,9 +149,7 @@ fn state_problems(directory: &Path) -> Vec<String> {
     let mode = metadata.permissions().mode() & 0o777;
     let shown = directory.display();
     if mode & 0o077 != 0 {
-        return vec![format!(
-            "other users can reach {shown} (mode {mode:04o}); chmod 700 {shown}"
-        )];
+        return vec![format!("other users can reach {shown} (mode {mode:04o}); chmod 700 {shown}")];
     }
     Vec::new()
 }
@@ -186,11 +184,7 @@ impl Exit {
             Self::UnsafeFiles => 2,
             Self::Usage => 3,
         };
-        if weight(other) > weight(self) {
-            other
-        } else {
-            self
-        }
+        if weight(other) > weight(self) { other } else { self }
     }
 }
 

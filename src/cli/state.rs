@@ -10,11 +10,7 @@ pub(super) fn directory(
     environment: impl Fn(&str) -> Option<OsString>,
 ) -> Option<PathBuf> {
     let variable = |name| environment(name).filter(|value| !value.is_empty());
-    let absolute = |name| {
-        variable(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
+    let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
     named
         .or_else(|| variable("STATE_DIRECTORY").map(first_of))
         // The specification asks to ignore relative paths here.
@@ -36,24 +32,14 @@ mod tests {
 
     fn check(named: Option<&str>, environment: &[(&str, &str)], expected: Option<&str>) {
         let lookup = |name: &str| {
-            environment
-                .iter()
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| OsString::from(value))
+            environment.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
         };
-        assert_eq!(
-            directory(named.map(PathBuf::from), lookup),
-            expected.map(PathBuf::from)
-        );
+        assert_eq!(directory(named.map(PathBuf::from), lookup), expected.map(PathBuf::from));
     }
 
     #[test]
     fn the_first_place_that_is_named_is_the_state_directory() {
-        let all = [
-            ("STATE_DIRECTORY", "/s"),
-            ("XDG_STATE_HOME", "/x"),
-            ("HOME", "/h"),
-        ];
+        let all = [("STATE_DIRECTORY", "/s"), ("XDG_STATE_HOME", "/x"), ("HOME", "/h")];
         check(Some("n"), &all, Some("n"));
         check(None, &all, Some("/s"));
         check(None, &all[1..], Some("/x/b24gate"));
@@ -63,16 +49,8 @@ mod tests {
 
     #[test]
     fn empty_and_relative_variables_and_lists_are_understood() {
-        check(
-            None,
-            &[("STATE_DIRECTORY", ""), ("HOME", "/h")],
-            Some("/h/.local/state/b24gate"),
-        );
+        check(None, &[("STATE_DIRECTORY", ""), ("HOME", "/h")], Some("/h/.local/state/b24gate"));
         check(None, &[("STATE_DIRECTORY", "/a:/b")], Some("/a"));
-        check(
-            None,
-            &[("XDG_STATE_HOME", "x"), ("HOME", "/h")],
-            Some("/h/.local/state/b24gate"),
-        );
+        check(None, &[("XDG_STATE_HOME", "x"), ("HOME", "/h")], Some("/h/.local/state/b24gate"));
     }
 }

@@ -17,14 +17,11 @@ pub(super) fn socket(text: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = text.parse() {
         return Ok(address);
     }
-    let port = text
-        .strip_prefix("localhost:")
-        .and_then(|port| port.parse().ok());
-    port.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
-        .ok_or_else(|| {
-            let given = echo(text);
-            format!(r#"{given} is not an address and a port; write it as "127.0.0.1:8024""#)
-        })
+    let port = text.strip_prefix("localhost:").and_then(|port| port.parse().ok());
+    port.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))).ok_or_else(|| {
+        let given = echo(text);
+        format!(r#"{given} is not an address and a port; write it as "127.0.0.1:8024""#)
+    })
 }
 
 /// A TCP address, or `unix:` and a path that `resolve` makes absolute.
@@ -38,9 +35,7 @@ pub(super) fn listen(text: &str, resolve: impl Fn(&str) -> PathBuf) -> Result<Li
     }
     let path = resolve(path);
     if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
-        return Err(format!(
-            "the path of a socket may have {SOCKET_PATH_BYTES_MAX} bytes at most"
-        ));
+        return Err(format!("the path of a socket may have {SOCKET_PATH_BYTES_MAX} bytes at most"));
     }
     Ok(Listen::Unix(path))
 }
@@ -67,13 +62,9 @@ pub(super) fn collide(a: SocketAddr, b: SocketAddr) -> bool {
 /// `https://acme.bitrix24.com`, with nothing behind the host but a port.
 pub(super) fn endpoint(text: &str) -> Result<Endpoint, String> {
     let Some((scheme, rest)) = text.split_once("://") else {
-        let suggestion = endpoint(&format!("https://{text}")).map_or_else(
-            |_| "https://acme.bitrix24.com".to_owned(),
-            |known| known.to_string(),
-        );
-        return Err(format!(
-            "must begin with https://; write it as {suggestion:?}"
-        ));
+        let suggestion = endpoint(&format!("https://{text}"))
+            .map_or_else(|_| "https://acme.bitrix24.com".to_owned(), |known| known.to_string());
+        return Err(format!("must begin with https://; write it as {suggestion:?}"));
     };
     let tls = match scheme.to_ascii_lowercase().as_str() {
         "https" => true,
@@ -86,11 +77,7 @@ pub(super) fn endpoint(text: &str) -> Result<Endpoint, String> {
         return Err("must not hold a user name or a password; write the host alone".to_owned());
     }
     let (host, port) = authority_parts(authority)?;
-    let endpoint = Endpoint {
-        tls,
-        host,
-        port: port.unwrap_or(if tls { 443 } else { 80 }),
-    };
+    let endpoint = Endpoint { tls, host, port: port.unwrap_or(if tls { 443 } else { 80 }) };
     if tail.starts_with("/rest/") {
         return Err(format!(
             "looks like an incoming webhook, which is not supported by this version as a \
@@ -98,9 +85,7 @@ pub(super) fn endpoint(text: &str) -> Result<Endpoint, String> {
         ));
     }
     if !matches!(tail, "" | "/") {
-        return Err(format!(
-            "must end after the host; write it as \"{endpoint}\""
-        ));
+        return Err(format!("must end after the host; write it as \"{endpoint}\""));
     }
     Ok(endpoint)
 }
@@ -108,16 +93,9 @@ pub(super) fn endpoint(text: &str) -> Result<Endpoint, String> {
 /// A host name as it may stand in `hosts`: without a port.
 pub(super) fn host(text: &str) -> Result<String, String> {
     let bare_v6 = text.parse::<Ipv6Addr>().is_ok();
-    let (host, port) = if bare_v6 {
-        (text.to_owned(), None)
-    } else {
-        authority_parts(text)?
-    };
+    let (host, port) = if bare_v6 { (text.to_owned(), None) } else { authority_parts(text)? };
     if port.is_some() {
-        return Err(format!(
-            "{} has a port; write the name alone, as {host:?}",
-            echo(text)
-        ));
+        return Err(format!("{} has a port; write the name alone, as {host:?}", echo(text)));
     }
     Ok(host)
 }
@@ -127,22 +105,14 @@ pub(super) fn require_tls(endpoint: &Endpoint, mend: &str) -> Result<(), String>
     if endpoint.tls || endpoint.is_loopback() {
         return Ok(());
     }
-    Err(format!(
-        "http:// would send credentials unencrypted; write https://{mend}"
-    ))
+    Err(format!("http:// would send credentials unencrypted; write https://{mend}"))
 }
 
 fn authority_parts(text: &str) -> Result<(String, Option<u16>), String> {
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
         let (address, rest) = rest.split_once(']').ok_or("has a [ without its ]")?;
-        let address: Ipv6Addr = address
-            .parse()
-            .map_err(|_ignored| "has no IPv6 address in [ ]")?;
-        (
-            address.to_string(),
-            rest.strip_prefix(':')
-                .or_else(|| (!rest.is_empty()).then_some(rest)),
-        )
+        let address: Ipv6Addr = address.parse().map_err(|_ignored| "has no IPv6 address in [ ]")?;
+        (address.to_string(), rest.strip_prefix(':').or_else(|| (!rest.is_empty()).then_some(rest)))
     } else {
         let (host, port) = match text.split_once(':') {
             Some((host, port)) => (host, Some(port)),
@@ -160,10 +130,7 @@ fn authority_parts(text: &str) -> Result<(String, Option<u16>), String> {
     let Some(port) = port else {
         return Ok((host, None));
     };
-    let number = port
-        .bytes()
-        .all(|byte| byte.is_ascii_digit())
-        .then(|| port.parse::<u16>().ok());
+    let number = port.bytes().all(|byte| byte.is_ascii_digit()).then(|| port.parse::<u16>().ok());
     match number.flatten() {
         Some(number) if number > 0 => Ok((host, Some(number))),
         _ => Err("has no valid port; it goes from 1 to 65535".to_owned()),
@@ -179,10 +146,8 @@ fn is_host(host: &str) -> bool {
         (1..=63).contains(&label.len()) && label.bytes().all(valid)
     };
     // A name of digits only is a mistyped address, and resolvers disagree about what it means.
-    let numeric = host
-        .rsplit('.')
-        .next()
-        .is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
+    let numeric =
+        host.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
     host.len() <= 253 && host.split('.').all(label) && !numeric
 }
 

@@ -62,12 +62,7 @@ pub(super) struct Table<'i> {
 
 impl<'a> Findings<'a> {
     pub(super) fn new(file: Option<&'a Path>, text: &'a str) -> Self {
-        Self {
-            file,
-            text,
-            problems: Vec::new(),
-            holds_secret: false,
-        }
+        Self { file, text, problems: Vec::new(), holds_secret: false }
     }
 
     pub(super) fn report(&mut self, place: &Place, text: impl Into<String>) {
@@ -76,10 +71,7 @@ impl<'a> Findings<'a> {
 
     /// What relative paths are relative to: the folder of the file they stand in.
     pub(super) fn base(&self) -> PathBuf {
-        self.file
-            .and_then(Path::parent)
-            .map(Path::to_owned)
-            .unwrap_or_default()
+        self.file.and_then(Path::parent).map(Path::to_owned).unwrap_or_default()
     }
 
     pub(super) fn into_problems(self) -> Vec<Problem> {
@@ -106,19 +98,11 @@ impl<'a> Findings<'a> {
 
 impl Place {
     pub(super) fn section(title: &str, offset: usize) -> Self {
-        Self {
-            section: Some(title.to_owned()),
-            key: None,
-            offset: Some(offset),
-        }
+        Self { section: Some(title.to_owned()), key: None, offset: Some(offset) }
     }
 
     pub(super) fn root(offset: Option<usize>) -> Self {
-        Self {
-            section: None,
-            key: None,
-            offset,
-        }
+        Self { section: None, key: None, offset }
     }
 }
 
@@ -127,11 +111,7 @@ impl Place {
 impl Flaws {
     /// A file of secrets that others can read.
     pub(super) fn unsafe_file(text: String) -> Self {
-        Self(vec![Flaw {
-            text,
-            fault: Fault::UnsafeFile,
-            offset: None,
-        }])
+        Self(vec![Flaw { text, fault: Fault::UnsafeFile, offset: None }])
     }
 
     /// The same flaws, told where the element of a list begins.
@@ -157,11 +137,7 @@ impl Flaws {
 
 impl From<String> for Flaws {
     fn from(text: String) -> Self {
-        Self(vec![Flaw {
-            text,
-            fault: Fault::Invalid,
-            offset: None,
-        }])
+        Self(vec![Flaw { text, fault: Fault::Invalid, offset: None }])
     }
 }
 
@@ -180,17 +156,9 @@ impl<'i> Table<'i> {
         offset: Option<usize>,
         values: DeTable<'i>,
     ) -> Self {
-        let offsets = values
-            .iter()
-            .map(|(key, _)| (key.get_ref().to_string(), key.span().start))
-            .collect();
-        Self {
-            kind,
-            title,
-            offset,
-            offsets,
-            values,
-        }
+        let offsets =
+            values.iter().map(|(key, _)| (key.get_ref().to_string(), key.span().start)).collect();
+        Self { kind, title, offset, offsets, values }
     }
 
     /// The value of a key that has one, given or by default.
@@ -203,18 +171,8 @@ impl<'i> Table<'i> {
         if let Some(value) = self.optional(findings, name, read)? {
             return Ok(value);
         }
-        let place = Place {
-            section: Some(self.title.clone()),
-            key: None,
-            offset: self.offset,
-        };
-        findings.report(
-            &Place {
-                key: Some(name),
-                ..place
-            },
-            format!("{name} is missing"),
-        );
+        let place = Place { section: Some(self.title.clone()), key: None, offset: self.offset };
+        findings.report(&Place { key: Some(name), ..place }, format!("{name} is missing"));
         Err(Reported)
     }
 
@@ -232,20 +190,12 @@ impl<'i> Table<'i> {
                 return Ok(None);
             };
             let value = DeValue::parse(default).map_err(|error| Flaws::from(error.message()));
-            value
-                .and_then(|value| read(&value))
-                .map_err(|flaws| (flaws, None))
+            value.and_then(|value| read(&value)).map_err(|flaws| (flaws, None))
         };
         outcome.map(Some).map_err(|(flaws, start)| {
             for flaw in flaws.0 {
-                let offset = start
-                    .map(|start| flaw.offset.unwrap_or(start))
-                    .or(self.offset);
-                let place = Place {
-                    section: Some(self.title.clone()),
-                    key: Some(name),
-                    offset,
-                };
+                let offset = start.map(|start| flaw.offset.unwrap_or(start)).or(self.offset);
+                let place = Place { section: Some(self.title.clone()), key: Some(name), offset };
                 findings.push(&place, flaw.fault, format!("{name}: {}", flaw.text));
             }
             Reported
@@ -255,11 +205,7 @@ impl<'i> Table<'i> {
     /// Where a key stands, or its section when it was left out.
     pub(super) fn place(&self, key: &'static str) -> Place {
         let offset = self.offsets.get(key).copied().or(self.offset);
-        Place {
-            section: Some(self.title.clone()),
-            key: Some(key),
-            offset,
-        }
+        Place { section: Some(self.title.clone()), key: Some(key), offset }
     }
 
     /// Whether the file gives this key.
@@ -272,30 +218,18 @@ impl<'i> Table<'i> {
         for (name, value) in &self.values {
             let name_text: &str = name.get_ref();
             let text = match self.kind.key(name_text) {
-                Some(Key {
-                    support: Support::Later,
-                    ..
-                }) => Some(format!(
-                    "{name_text} is not supported by this version; remove it"
-                )),
-                Some(Key {
-                    support: Support::DefaultOnly,
-                    default: Some(default),
-                    ..
-                }) => refuse_unless_default(name_text, value.get_ref(), default),
+                Some(Key { support: Support::Later, .. }) => {
+                    Some(format!("{name_text} is not supported by this version; remove it"))
+                }
+                Some(Key { support: Support::DefaultOnly, default: Some(default), .. }) => {
+                    refuse_unless_default(name_text, value.get_ref(), default)
+                }
                 _ => Some(unknown_key(self.kind, name_text)),
             };
             if let Some(text) = text {
                 let key = self.kind.key(name_text).map(|key| key.name);
                 let offset = Some(name.span().start);
-                findings.report(
-                    &Place {
-                        section: Some(self.title.clone()),
-                        key,
-                        offset,
-                    },
-                    text,
-                );
+                findings.report(&Place { section: Some(self.title.clone()), key, offset }, text);
             }
         }
     }
@@ -324,21 +258,14 @@ fn unknown_key(section: &Section, name: &str) -> String {
         return format!("{unknown}; did you mean {near:?}?");
     }
     let all: Vec<_> = section.usable().map(|key| key.name).collect();
-    format!(
-        "{unknown}; the keys of {} are {}",
-        section.header(),
-        all.join(", ")
-    )
+    format!("{unknown}; the keys of {} are {}", section.header(), all.join(", "))
 }
 
 /// The sections that have a key of this name, for people.
 pub(super) fn homes(name: &str) -> String {
     let has = |section: &&&Section| section.usable().any(|key| key.name == name);
-    let headers: Vec<_> = keys::SECTIONS
-        .iter()
-        .filter(has)
-        .map(|section| section.header())
-        .collect();
+    let headers: Vec<_> =
+        keys::SECTIONS.iter().filter(has).map(|section| section.header()).collect();
     headers.join(" or ")
 }
 
@@ -353,14 +280,7 @@ pub(super) fn nearest<'a>(
             let likeness = strsim::normalized_damerau_levenshtein(&word, candidate);
             // `secret` is far from `client_secret` by edits, and yet plainly meant.
             let part = word.len() >= 4 && candidate.contains(word.as_ref());
-            (
-                if part {
-                    likeness.max(LIKENESS_MIN)
-                } else {
-                    likeness
-                },
-                candidate,
-            )
+            (if part { likeness.max(LIKENESS_MIN) } else { likeness }, candidate)
         })
         .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
@@ -369,11 +289,7 @@ pub(super) fn nearest<'a>(
 
 /// The line of a byte, from 1.
 pub(super) fn line(text: &str, offset: usize) -> usize {
-    1 + text
-        .bytes()
-        .take(offset)
-        .filter(|byte| *byte == b'\n')
-        .count()
+    1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
 }
 
 /// Half of the letters right is a typing error; less is another word.

@@ -58,20 +58,14 @@ pub(super) fn locate(
     environment: Option<OsString>,
     well_known: &[&str],
 ) -> Result<Option<PathBuf>, ConfigError> {
-    let environment = environment
-        .filter(|path| !path.is_empty())
-        .map(PathBuf::from);
+    let environment = environment.filter(|path| !path.is_empty()).map(PathBuf::from);
     let (file, by) = match (named, environment) {
         (Some(file), _) => (file, "--config"),
         (None, Some(file)) => (file, "$B24GATE_CONFIG"),
         // One that is there and cannot be looked at is an error later, not a reason to go on.
         (None, None) => {
             let exists = |path: &&Path| path.try_exists().unwrap_or(true);
-            return Ok(well_known
-                .iter()
-                .map(Path::new)
-                .find(exists)
-                .map(Path::to_owned));
+            return Ok(well_known.iter().map(Path::new).find(exists).map(Path::to_owned));
         }
     };
     if file.try_exists().unwrap_or(true) {
@@ -86,17 +80,12 @@ fn contents(file: &Path) -> Result<(String, u32), String> {
     let open = File::open(file).map_err(unreadable)?;
     let metadata = open.metadata().map_err(unreadable)?;
     let mut bytes = Vec::new();
-    open.take(FILE_BYTES_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
+    open.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err("is larger than 1 MiB, so it is not a configuration".to_owned());
     }
     let text = String::from_utf8(bytes).map_err(|error| {
-        let valid = error
-            .as_bytes()
-            .iter()
-            .take(error.utf8_error().valid_up_to());
+        let valid = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
         let line = 1 + valid.filter(|byte| **byte == b'\n').count();
         format!("is not valid UTF-8 in line {line}; save it as UTF-8")
     })?;
@@ -123,14 +112,7 @@ fn parse(text: &str, file: Option<&Path>) -> Result<(Config, bool), ConfigError>
 }
 
 fn assemble(sections: Sections<'_>, found: &mut Findings<'_>) -> Result<Config, Reported> {
-    let Sections {
-        mut gateway,
-        mut admin,
-        mut callback,
-        mut store,
-        apps,
-        portals,
-    } = sections;
+    let Sections { mut gateway, mut admin, mut callback, mut store, apps, portals } = sections;
     let checked_gateway = listeners::gateway(&mut gateway, found);
     let checked_admin = listeners::admin(&mut admin, found);
     let checked_callback = listeners::callback(&mut callback, found);
@@ -154,10 +136,7 @@ fn assemble(sections: Sections<'_>, found: &mut Findings<'_>) -> Result<Config, 
         admin: checked_admin?,
         callback: checked_callback?,
         store: checked_store?,
-        apps: apps
-            .into_iter()
-            .filter_map(|(name, app)| Some((name, app.ok()?)))
-            .collect(),
+        apps: apps.into_iter().filter_map(|(name, app)| Some((name, app.ok()?))).collect(),
         portals,
     })
 }

@@ -37,11 +37,7 @@ pub(super) enum Support {
 impl Section {
     /// How its header is written.
     pub(super) fn header(&self) -> String {
-        if self.named {
-            format!("[{}.NAME]", self.name)
-        } else {
-            format!("[{}]", self.name)
-        }
+        if self.named { format!("[{}.NAME]", self.name) } else { format!("[{}]", self.name) }
     }
 
     /// The key of this name.
@@ -56,35 +52,19 @@ impl Section {
 }
 
 const fn key(name: &'static str) -> Key {
-    Key {
-        name,
-        support: Support::Full,
-        default: None,
-    }
+    Key { name, support: Support::Full, default: None }
 }
 
 const fn defaults(name: &'static str, default: &'static str) -> Key {
-    Key {
-        name,
-        support: Support::Full,
-        default: Some(default),
-    }
+    Key { name, support: Support::Full, default: Some(default) }
 }
 
 const fn only(name: &'static str, default: &'static str) -> Key {
-    Key {
-        name,
-        support: Support::DefaultOnly,
-        default: Some(default),
-    }
+    Key { name, support: Support::DefaultOnly, default: Some(default) }
 }
 
 const fn later(name: &'static str) -> Key {
-    Key {
-        name,
-        support: Support::Later,
-        default: None,
-    }
+    Key { name, support: Support::Later, default: None }
 }
 
 /// Sections that later versions read: refused as a whole, with the reason.
@@ -140,11 +120,7 @@ pub(super) static CALLBACK: Section = Section {
 pub(super) static STORE: Section = Section {
     name: "store",
     named: false,
-    keys: &[
-        defaults("url", r#""sqlite:b24gate.db""#),
-        key("key_file"),
-        key("key_env"),
-    ],
+    keys: &[defaults("url", r#""sqlite:b24gate.db""#), key("key_file"), key("key_env")],
 };
 
 /// `[apps.NAME]`

@@ -59,16 +59,12 @@ pub(super) fn callback(
     table: &mut Table<'_>,
     found: &mut Findings<'_>,
 ) -> Result<Callback, Reported> {
-    let listen = table.required(found, "listen", |value| {
-        Ok(address::socket(values::plain(value)?)?)
-    });
+    let listen =
+        table.required(found, "listen", |value| Ok(address::socket(values::plain(value)?)?));
     let public_url = table.required(found, "public_url", |value| {
         Ok(address::endpoint(values::plain(value)?)?.to_string())
     });
-    Ok(Callback {
-        listen: listen?,
-        public_url: public_url?,
-    })
+    Ok(Callback { listen: listen?, public_url: public_url? })
 }
 
 /// `[store]`
@@ -88,10 +84,7 @@ pub(super) fn store(table: &mut Table<'_>, found: &mut Findings<'_>) -> Result<S
         secrets::from_environment(values::plain(value)?).map(KeySource::Environment)
     });
     if table.gives("key_file") && table.gives("key_env") {
-        found.report(
-            &table.place("key_env"),
-            "key_file and key_env exclude each other; keep one",
-        );
+        found.report(&table.place("key_env"), "key_file and key_env exclude each other; keep one");
         return Err(Reported);
     }
     let key = file?.or(environment?).unwrap_or(KeySource::StateDirectory);
@@ -107,9 +100,7 @@ pub(super) fn check_collisions(
 ) {
     let mut taken: Vec<(SocketAddr, &str)> = Vec::new();
     let mut claim = |table: &Table<'_>, address: SocketAddr, name: &'static str| {
-        if let Some((_, other)) = taken
-            .iter()
-            .find(|(other, _)| address::collide(*other, address))
+        if let Some((_, other)) = taken.iter().find(|(other, _)| address::collide(*other, address))
         {
             let text = format!("listen: {address} is taken by [{other}] listen; use another port");
             found.report(&table.place("listen"), text);
@@ -164,11 +155,9 @@ fn store_url(value: &Value<'_>) -> Result<String, Flaws> {
     let url = values::text(value)?;
     let Some(path) = url.strip_prefix("sqlite:") else {
         // Not repeated: the URL of a database server holds its password.
-        return Err(
-            "is not supported by this version unless it begins with sqlite:; \
+        return Err("is not supported by this version unless it begins with sqlite:; \
                     write \"sqlite:b24gate.db\""
-                .into(),
-        );
+            .into());
     };
     let path = path.split('?').next().unwrap_or_default();
     if path.trim_start_matches('/').is_empty() {

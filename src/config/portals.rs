@@ -39,16 +39,10 @@ pub(super) fn portals(
         table.finish(found);
         let Ok(portal) = portal else { continue };
         let here = (&portal.url.host, portal.url.port);
-        match portals
-            .values()
-            .find(|other| (&other.url.host, other.url.port) == here)
-        {
+        match portals.values().find(|other| (&other.url.host, other.url.port) == here) {
             Some(other) => {
                 let other = &other.name;
-                found.report(
-                    &place,
-                    format!("url: is the url of [portals.{other}] too; keep one"),
-                );
+                found.report(&place, format!("url: is the url of [portals.{other}] too; keep one"));
             }
             None => drop(portals.insert(name, Arc::new(portal))),
         }
@@ -73,10 +67,7 @@ pub(super) fn default_portal(
     let hint = choose(&given, names, "portals");
     found.report(
         place,
-        format!(
-            "default_portal: no portal is called {}; {hint}",
-            values::echo(&given)
-        ),
+        format!("default_portal: no portal is called {}; {hint}", values::echo(&given)),
     );
     None
 }
@@ -116,9 +107,8 @@ fn client_secret(table: &mut Table<'_>, found: &mut Findings<'_>) -> Result<Secr
         found.holds_secret = true;
     }
     let base = found.base();
-    let inline = table.optional(found, "client_secret", |value| {
-        secrets::inline(values::plain(value)?)
-    });
+    let inline =
+        table.optional(found, "client_secret", |value| secrets::inline(values::plain(value)?));
     let file = table.optional(found, "client_secret_file", |value| {
         secrets::from_file(&base.join(values::text(value)?))
     });
@@ -153,11 +143,7 @@ fn portal(
     let inject = table.required(found, "inject", |value| values::choice(value, INJECT));
     let plan = table.required(found, "plan", |value| values::choice(value, PLAN));
     let base = found.base();
-    let ca_file = table.optional(
-        found,
-        "ca_file",
-        |value| Ok(base.join(values::text(value)?)),
-    );
+    let ca_file = table.optional(found, "ca_file", |value| Ok(base.join(values::text(value)?)));
     allow_http?;
     Ok(Portal {
         name: name.to_owned(),
@@ -187,10 +173,7 @@ fn portal_app(
             let names: Vec<_> = apps.keys().cloned().collect();
             let hint = choose(&name, &names, "apps");
             let name = values::echo(&name);
-            found.report(
-                &table.place("app"),
-                format!("app: no app is called {name}; {hint}"),
-            );
+            found.report(&table.place("app"), format!("app: no app is called {name}; {hint}"));
             Err(Reported)
         });
     }
@@ -221,11 +204,8 @@ fn choose(given: &str, names: &[String], section: &str) -> String {
 
 const SECRET_KEYS: [&str; 3] = ["client_secret_file", "client_secret_env", "client_secret"];
 
-const INJECT: &[(&str, Inject)] = &[
-    ("auto", Inject::Auto),
-    ("bearer", Inject::Bearer),
-    ("parameter", Inject::Parameter),
-];
+const INJECT: &[(&str, Inject)] =
+    &[("auto", Inject::Auto), ("bearer", Inject::Bearer), ("parameter", Inject::Parameter)];
 
 const PLAN: &[(&str, Plan)] = &[
     ("standard", Plan::Standard),

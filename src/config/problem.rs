@@ -49,10 +49,7 @@ impl ConfigError {
 
     /// 3 when nothing but the permissions of files is wrong, 2 otherwise.
     pub fn exit_code(&self) -> u8 {
-        let only_files = self
-            .problems
-            .iter()
-            .all(|problem| problem.fault == Fault::UnsafeFile);
+        let only_files = self.problems.iter().all(|problem| problem.fault == Fault::UnsafeFile);
         if only_files { 3 } else { 2 }
     }
 }

@@ -16,9 +16,7 @@ use super::document::Flaws;
 ///
 /// `None` when nothing is, or when there is no such file.
 pub fn unsafe_permissions(path: &Path) -> Option<String> {
-    fs::metadata(path)
-        .ok()
-        .and_then(|metadata| describe_unsafe(path, &metadata))
+    fs::metadata(path).ok().and_then(|metadata| describe_unsafe(path, &metadata))
 }
 
 /// The secret in a file, without the line break at its end.
@@ -51,21 +49,19 @@ pub(super) fn from_environment(name: &str) -> Result<Secret, Flaws> {
     let letter = |c: char| c.is_ascii_uppercase() || c == '_';
     if !name.starts_with(letter) || !name.chars().all(|c| letter(c) || c.is_ascii_digit()) {
         // Not repeated: it is most likely the secret itself.
-        return Err(
-            "must be the name of an environment variable in capital letters, such as \
+        return Err("must be the name of an environment variable in capital letters, such as \
                     B24_CLIENT_SECRET, not its value"
-                .into(),
-        );
+            .into());
     }
     match std::env::var(name).map(Zeroizing::new) {
         Ok(secret) => match check(&secret) {
             Ok(()) => Ok(Secret::new(secret.as_str())),
             Err(wrong) => Err(format!("the environment variable {name} {wrong}").into()),
         },
-        Err(std::env::VarError::NotPresent) => Err(format!(
-            "the environment variable {name} is not set; set it before starting"
-        )
-        .into()),
+        Err(std::env::VarError::NotPresent) => {
+            Err(format!("the environment variable {name} is not set; set it before starting")
+                .into())
+        }
         Err(std::env::VarError::NotUnicode(_)) => {
             Err(format!("the environment variable {name} is not valid text").into())
         }
@@ -91,11 +87,7 @@ fn check(secret: &str) -> Result<(), String> {
 fn describe_unsafe(path: &Path, metadata: &Metadata) -> Option<String> {
     let mode = metadata.permissions().mode() & 0o777;
     // systemd shows its own access list as permissions of the group.
-    let others = if is_systemd_credential(path) {
-        OTHERS
-    } else {
-        GROUP | OTHERS
-    };
+    let others = if is_systemd_credential(path) { OTHERS } else { GROUP | OTHERS };
     let path = path.display();
     (mode & others != 0).then(|| {
         format!("unsafe file {path}: other users can reach it (mode {mode:04o}); chmod 600 {path}")

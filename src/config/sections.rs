@@ -56,10 +56,7 @@ fn named<'i>(
 ) -> Named<'i> {
     let mut tables = Vec::new();
     let section = kind.name;
-    for (name, value) in take(root, kind, found)
-        .map(|(_, values)| values)
-        .unwrap_or_default()
-    {
+    for (name, value) in take(root, kind, found).map(|(_, values)| values).unwrap_or_default() {
         let offset = name.span().start;
         let name = name.into_inner().into_owned();
         let DeValue::Table(values) = value.into_inner() else {
@@ -87,10 +84,7 @@ fn take<'i>(
     if let DeValue::Table(values) = value.into_inner() {
         return Some((offset, values));
     }
-    let text = format!(
-        "must be a section; write {} on a line of its own",
-        kind.header()
-    );
+    let text = format!("must be a section; write {} on a line of its own", kind.header());
     found.report(&Place::section(kind.name, offset), text);
     None
 }
@@ -110,10 +104,7 @@ fn unknown(
     if !section {
         let text = match homes(name) {
             homes if homes.is_empty() => {
-                format!(
-                    "unknown key {} outside every section; remove it",
-                    echo(name)
-                )
+                format!("unknown key {} outside every section; remove it", echo(name))
             }
             homes => format!("unknown key {name:?} outside every section; it belongs in {homes}"),
         };
@@ -126,15 +117,9 @@ fn unknown(
             let header = near.map(|section| section.header()).unwrap_or_default();
             format!("unknown section; did you mean {header}?")
         }
-        None => format!(
-            "unknown section; there are {}",
-            headers().collect::<Vec<_>>().join(", ")
-        ),
+        None => format!("unknown section; there are {}", headers().collect::<Vec<_>>().join(", ")),
     };
-    found.report(
-        &Place::section(&name.escape_debug().to_string(), offset),
-        text,
-    );
+    found.report(&Place::section(&name.escape_debug().to_string(), offset), text);
 }
 
 /// Names appear in URLs, host names and file names, so they are what all three allow.

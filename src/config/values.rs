@@ -31,12 +31,7 @@ pub(super) fn text(value: &Value<'_>) -> Result<String, Flaws> {
 
 /// `true` or `false`.
 pub(super) fn boolean(value: &Value<'_>) -> Result<bool, Flaws> {
-    let wrong = || {
-        format!(
-            "must be true or false without quotes, not {}",
-            kind(value.get_ref())
-        )
-    };
+    let wrong = || format!("must be true or false without quotes, not {}", kind(value.get_ref()));
     value.get_ref().as_bool().ok_or_else(|| wrong().into())
 }
 
@@ -70,11 +65,7 @@ pub(super) fn list<T>(
             Err(wrong) => flaws.extend(wrong.at(element.span().start)),
         }
     }
-    if flaws.is_empty() {
-        Ok(elements)
-    } else {
-        Err(flaws)
-    }
+    if flaws.is_empty() { Ok(elements) } else { Err(flaws) }
 }
 
 /// A number of bytes: `1048576`, `"1MiB"`, `"1MB"`.
@@ -87,16 +78,14 @@ pub(super) fn size(value: &Value<'_>, bounds: RangeInclusive<u64>) -> Result<u64
     let Some(bytes) = bytes else {
         let given = given(value);
         return Err(
-            format!(r#"{given} is not a size; write it as "256MiB", "64KiB" or bytes"#).into(),
+            format!(r#"{given} is not a size; write it as "256MiB", "64KiB" or bytes"#).into()
         );
     };
     if !bounds.contains(&bytes) {
         let (low, high) = (show_size(*bounds.start()), show_size(*bounds.end()));
-        return Err(format!(
-            "{} is out of bounds; it goes from {low} to {high}",
-            given(value)
-        )
-        .into());
+        return Err(
+            format!("{} is out of bounds; it goes from {low} to {high}", given(value)).into()
+        );
     }
     Ok(bytes)
 }
@@ -171,20 +160,14 @@ fn parse_duration(text: &str) -> Option<Duration> {
     }
     let scale = 10_u64.checked_pow(u32::try_from(fraction.len()).ok()?)?;
     let part = unit_ns.checked_mul(fraction.parse().ok()?)? / scale;
-    let total = whole
-        .parse::<u64>()
-        .ok()?
-        .checked_mul(unit_ns)?
-        .checked_add(part)?;
+    let total = whole.parse::<u64>().ok()?.checked_mul(unit_ns)?.checked_add(part)?;
     Some(Duration::from_nanos(total))
 }
 
 /// `"8 s"` as `("8", "s")`.
 fn split_number(text: &str) -> (&str, &str) {
     let text = text.trim();
-    let end = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     (number, unit.trim_start())
 }

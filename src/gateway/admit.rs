@@ -39,17 +39,8 @@ pub(crate) struct Turned {
 impl Turned {
     /// Of a request that could not even be read: the connection cannot be trusted any further.
     pub(crate) fn unread(refusal: Refusal) -> Self {
-        let manner = Manner {
-            xml: false,
-            head_only: false,
-            http10: false,
-            close: true,
-        };
-        Self {
-            refusal,
-            manner,
-            request_id: None,
-        }
+        let manner = Manner { xml: false, head_only: false, http10: false, close: true };
+        Self { refusal, manner, request_id: None }
     }
 }
 
@@ -66,22 +57,14 @@ impl Gateway {
         let framing = head::framing(head.version, head.fields).map_err(Turned::unread)?;
         let asked = Asked::read(&head);
         let mut manner = manner_of(&head, &asked);
-        self.call(
-            &head,
-            &asked,
-            framing,
-            (&mut manner, settings, local_socket),
+        self.call(&head, &asked, framing, (&mut manner, settings, local_socket)).map_err(
+            |refusal| {
+                // An unread body stands between this answer and the next request; so does doubt.
+                manner.close |= framing != Framing::None || refusal.kind == Kind::Malformed;
+                let request_id = asked.request_id.map(<[u8]>::to_vec);
+                Turned { refusal, manner, request_id }
+            },
         )
-        .map_err(|refusal| {
-            // An unread body stands between this answer and the next request; so does doubt.
-            manner.close |= framing != Framing::None || refusal.kind == Kind::Malformed;
-            let request_id = asked.request_id.map(<[u8]>::to_vec);
-            Turned {
-                refusal,
-                manner,
-                request_id,
-            }
-        })
     }
 
     fn call(
@@ -93,11 +76,7 @@ impl Gateway {
     ) -> Result<Call, Refusal> {
         let target = Target::parse(head.target);
         let authority = target.as_ref().ok().and_then(|target| target.authority);
-        let wall = Wall {
-            settings,
-            portals: &self.portals,
-            local_socket,
-        };
+        let wall = Wall { settings, portals: &self.portals, local_socket };
         let host = asked.provenance.admit(head, authority, &wall)?;
         let target = target?;
         manner.xml = target.wants_xml();
@@ -131,14 +110,8 @@ fn manner_of(head: &Head<'_, '_>, asked: &Asked<'_>) -> Manner {
 
 /// Files come from `download` and from methods whose name ends in it, with or without a suffix.
 fn is_download(method: &[u8]) -> bool {
-    let method = method
-        .strip_suffix(b".json")
-        .or(method.strip_suffix(b".xml"))
-        .unwrap_or(method);
-    method
-        .rsplit(|byte| *byte == b'.')
-        .next()
-        .is_some_and(|word| {
-            word.len() >= 8 && word[word.len() - 8..].eq_ignore_ascii_case(b"download")
-        })
+    let method = method.strip_suffix(b".json").or(method.strip_suffix(b".xml")).unwrap_or(method);
+    method.rsplit(|byte| *byte == b'.').next().is_some_and(|word| {
+        word.len() >= 8 && word[word.len() - 8..].eq_ignore_ascii_case(b"download")
+    })
 }

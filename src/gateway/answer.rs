@@ -63,17 +63,9 @@ pub(crate) fn finish(
 /// A whole answer of the gateway's own.
 pub(crate) fn refuse(refusal: &Refusal, manner: Manner, request_id: &str) -> Vec<u8> {
     let (status, reason) = refusal.kind.status();
-    let body = if manner.xml {
-        xml(refusal, request_id)
-    } else {
-        json(refusal, request_id)
-    };
+    let body = if manner.xml { xml(refusal, request_id) } else { json(refusal, request_id) };
     let mut answer = Vec::with_capacity(1024 + body.len());
-    let content = if manner.xml {
-        "text/xml"
-    } else {
-        "application/json"
-    };
+    let content = if manner.xml { "text/xml" } else { "application/json" };
     answer.extend_from_slice(
         format!(
             "HTTP/1.1 {status} {reason}\r\nContent-Type: {content}; charset=utf-8\r\n\
@@ -128,11 +120,8 @@ fn json(refusal: &Refusal, request_id: &str) -> String {
 }
 
 fn xml(refusal: &Refusal, request_id: &str) -> String {
-    let description = refusal
-        .description
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;");
+    let description =
+        refusal.description.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     format!(
         "<response><error>{}</error><error_description>{description}</error_description>\
          <gateway><request_id>{request_id}</request_id><executed>{}</executed></gateway></response>",
@@ -183,19 +172,10 @@ mod tests {
     use super::*;
     use crate::error::Kind;
 
-    const PLAIN: Manner = Manner {
-        xml: false,
-        head_only: false,
-        http10: false,
-        close: false,
-    };
+    const PLAIN: Manner = Manner { xml: false, head_only: false, http10: false, close: false };
 
     fn body(answer: &[u8]) -> &str {
-        std::str::from_utf8(answer)
-            .unwrap()
-            .split_once("\r\n\r\n")
-            .unwrap()
-            .1
+        std::str::from_utf8(answer).unwrap().split_once("\r\n\r\n").unwrap().1
     }
 
     #[test]
@@ -203,10 +183,7 @@ mod tests {
         let refusal = Refusal::new(Kind::PortalTimeout, "the portal is \"silent\"");
         let answer = refuse(&refusal, PLAIN, "r1");
         let text = std::str::from_utf8(&answer).unwrap();
-        assert!(
-            text.starts_with("HTTP/1.1 504 Gateway Timeout\r\n"),
-            "{text}"
-        );
+        assert!(text.starts_with("HTTP/1.1 504 Gateway Timeout\r\n"), "{text}");
         assert!(text.contains("Proxy-Status: b24gate; error=http_response_timeout\r\n"));
         assert!(text.contains("Cache-Control: no-store\r\n"));
         let json: serde_json::Value = serde_json::from_str(body(&answer)).unwrap();

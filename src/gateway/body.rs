@@ -24,11 +24,7 @@ pub(crate) enum Body {
     /// The first bytes of the inbox; not copied anywhere.
     Inbox(usize),
     /// The first bytes in the inbox, the rest behind them in memory.
-    Memory {
-        inbox: usize,
-        rest: Vec<u8>,
-        _room: Option<OwnedSemaphorePermit>,
-    },
+    Memory { inbox: usize, rest: Vec<u8>, _room: Option<OwnedSemaphorePermit> },
     /// Too large for memory.
     Upload(Box<Upload>),
 }
@@ -64,9 +60,7 @@ impl Body {
         }
         if expects_continue && inbound.bytes().is_empty() {
             let mut interim = [IoSlice::new(b"HTTP/1.1 100 Continue\r\n\r\n")];
-            write_all(&mut inbound.stream, &mut interim)
-                .await
-                .map_err(|_error| Stop::Gone)?;
+            write_all(&mut inbound.stream, &mut interim).await.map_err(|_error| Stop::Gone)?;
         }
         match length.map(|length| (length, usize::try_from(length))) {
             Some((_, Ok(length))) if length <= inbound.bytes().len() => Ok(Self::Inbox(length)),
@@ -94,11 +88,9 @@ impl Body {
         match self {
             Self::None | Self::Upload(_) => [&[], &[]],
             Self::Inbox(length) => [inbox.get(..*length).unwrap_or_default(), &[]],
-            Self::Memory {
-                inbox: length,
-                rest,
-                ..
-            } => [inbox.get(..*length).unwrap_or_default(), rest],
+            Self::Memory { inbox: length, rest, .. } => {
+                [inbox.get(..*length).unwrap_or_default(), rest]
+            }
         }
     }
 
@@ -123,11 +115,7 @@ async fn gather_counted<S: ClientStream>(
         let most = missing - rest.len();
         inbound.read_into(&mut rest, most).await?;
     }
-    Ok(Body::Memory {
-        inbox,
-        rest,
-        _room: room,
-    })
+    Ok(Body::Memory { inbox, rest, _room: room })
 }
 
 /// A chunked body is joined in memory, so that the portal gets a length.
@@ -141,13 +129,8 @@ async fn gather_chunked<S: ClientStream>(
     let mut chunked = Chunked::new();
     let mut rest = Vec::new();
     loop {
-        let piece = chunked
-            .next(inbound.bytes())
-            .map_err(|_broken| broken_chunks())?;
-        let data = inbound
-            .bytes()
-            .get(piece.skip..piece.skip + piece.data)
-            .unwrap_or_default();
+        let piece = chunked.next(inbound.bytes()).map_err(|_broken| broken_chunks())?;
+        let data = inbound.bytes().get(piece.skip..piece.skip + piece.data).unwrap_or_default();
         if (rest.len() + data.len()) as u64 > bounds.most {
             return Err(too_large(bounds.most).into());
         }
@@ -157,11 +140,7 @@ async fn gather_chunked<S: ClientStream>(
             return Upload::go_on(chunked, rest, bounds).await;
         }
         if chunked.is_done() {
-            return Ok(Body::Memory {
-                inbox: 0,
-                rest,
-                _room: room,
-            });
+            return Ok(Body::Memory { inbox: 0, rest, _room: room });
         }
         if piece.data == 0 {
             inbound.read_body().await?;
@@ -171,21 +150,13 @@ async fn gather_chunked<S: ClientStream>(
 
 /// A share of the memory for bodies; `None` when it is used up. Bodies that fit into a read buffer
 /// need no share.
-#[expect(
-    clippy::option_option,
-    reason = "no share needed and no share left are different"
-)]
+#[expect(clippy::option_option, reason = "no share needed and no share left are different")]
 fn room_for(length: usize, bounds: &Bounds<'_>) -> Option<Option<OwnedSemaphorePermit>> {
     if length <= SIZE {
         return Some(None);
     }
     let kib = u32::try_from(length.div_ceil(1024)).ok()?;
-    bounds
-        .room
-        .clone()
-        .try_acquire_many_owned(kib)
-        .ok()
-        .map(Some)
+    bounds.room.clone().try_acquire_many_owned(kib).ok().map(Some)
 }
 
 pub(crate) fn too_large(most: u64) -> Refusal {

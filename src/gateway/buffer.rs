@@ -32,11 +32,7 @@ impl Buffer {
     }
 
     fn over(bytes: Box<[u8]>) -> Self {
-        Self {
-            bytes,
-            start: 0,
-            end: 0,
-        }
+        Self { bytes, start: 0, end: 0 }
     }
 
     /// What has been read and not consumed.
@@ -79,11 +75,7 @@ impl Buffer {
             self.end -= self.start;
             self.start = 0;
         }
-        let Some(room) = self
-            .bytes
-            .get_mut(self.end..)
-            .filter(|room| !room.is_empty())
-        else {
+        let Some(room) = self.bytes.get_mut(self.end..).filter(|room| !room.is_empty()) else {
             return Poll::Ready(Err(io::Error::from(io::ErrorKind::StorageFull)));
         };
         let mut read = ReadBuf::new(room);
@@ -107,11 +99,8 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
-        let (pool, kept) = if bytes.len() == SIZE {
-            (&POOL, KEPT)
-        } else {
-            (&LARGE_POOL, KEPT_LARGE)
-        };
+        let (pool, kept) =
+            if bytes.len() == SIZE { (&POOL, KEPT) } else { (&LARGE_POOL, KEPT_LARGE) };
         // A thread that is ending has no pool any more; then the memory is simply freed.
         let _ended = pool.try_with(|pool| {
             let mut pool = pool.borrow_mut();
@@ -160,15 +149,11 @@ mod tests {
         let mut source: &[u8] = &[7; SIZE + 10];
         let mut buffer = Buffer::lend();
         while !buffer.is_full() {
-            poll_fn(|cx| buffer.poll_fill(cx, &mut source))
-                .await
-                .unwrap();
+            poll_fn(|cx| buffer.poll_fill(cx, &mut source)).await.unwrap();
         }
         buffer.consume(SIZE - 3);
         assert_eq!(buffer.filled().len(), 3);
-        poll_fn(|cx| buffer.poll_fill(cx, &mut source))
-            .await
-            .unwrap();
+        poll_fn(|cx| buffer.poll_fill(cx, &mut source)).await.unwrap();
         assert_eq!(buffer.filled(), &[7; 13]);
     }
 

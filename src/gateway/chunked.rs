@@ -49,13 +49,7 @@ enum State {
 impl Chunked {
     /// At the first byte of a chunked body.
     pub(crate) fn new() -> Self {
-        Self {
-            state: State::Size {
-                value: 0,
-                digits: 0,
-            },
-            framing: 0,
-        }
+        Self { state: State::Size { value: 0, digits: 0 }, framing: 0 }
     }
 
     /// Whether the last chunk and its trailer section have been read.
@@ -69,9 +63,7 @@ impl Chunked {
         let mut skip = 0;
         for &byte in input {
             if let State::Data { left } = &mut self.state {
-                let data = usize::try_from(*left)
-                    .unwrap_or(usize::MAX)
-                    .min(input.len() - skip);
+                let data = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len() - skip);
                 *left -= data as u64;
                 if *left == 0 {
                     self.state = State::DataEnd;
@@ -95,10 +87,7 @@ impl Chunked {
     fn step(&mut self, byte: u8) -> Result<(), Broken> {
         self.state = match (&self.state, byte) {
             (State::Size { value, digits }, _) if byte.is_ascii_hexdigit() && *digits < 15 => {
-                State::Size {
-                    value: value << 4 | hex(byte),
-                    digits: digits + 1,
-                }
+                State::Size { value: value << 4 | hex(byte), digits: digits + 1 }
             }
             (State::Size { value, digits: 1.. }, b'\r') => State::SizeEnd { value: *value },
             (State::Size { value, digits: 1.. }, b';' | b' ' | b'\t') => {
@@ -113,10 +102,7 @@ impl Chunked {
             }
             (State::SizeEnd { value }, b'\n') => State::Data { left: *value },
             (State::DataEnd, b'\r') => State::DataEndLine,
-            (State::DataEndLine, b'\n') => State::Size {
-                value: 0,
-                digits: 0,
-            },
+            (State::DataEndLine, b'\n') => State::Size { value: 0, digits: 0 },
             (State::TrailerStart, b'\r') => State::LastEnd,
             (State::LastEnd, b'\n') => State::Done,
             (State::Trailer, b'\r') => State::TrailerEnd,
@@ -171,11 +157,7 @@ mod tests {
             let (body, done, end) = decode(wire, step).unwrap();
             assert_eq!(body, b"Wikipedia in \r\n\r\nchunks.");
             assert!(done);
-            assert_eq!(
-                &wire[end..],
-                b"NEXT",
-                "nothing of the next request is eaten"
-            );
+            assert_eq!(&wire[end..], b"NEXT", "nothing of the next request is eaten");
         }
     }
 
@@ -199,12 +181,7 @@ mod tests {
             b"0\r\nT: \x00\r\n\r\n",
             b"0\r\n\n",
         ] {
-            assert_eq!(
-                decode(wire, 1).err(),
-                Some(Broken),
-                "{:?}",
-                String::from_utf8_lossy(wire)
-            );
+            assert_eq!(decode(wire, 1).err(), Some(Broken), "{:?}", String::from_utf8_lossy(wire));
         }
     }
 

@@ -55,17 +55,11 @@ impl Clock {
 
     /// A deadline for a new connection.
     pub(crate) fn watch(self: &Arc<Self>) -> Deadline {
-        let cell = Arc::new(Cell {
-            at_ms: AtomicU64::new(NEVER),
-            waker: Mutex::new(None),
-        });
+        let cell = Arc::new(Cell { at_ms: AtomicU64::new(NEVER), waker: Mutex::new(None) });
         self.advance();
         lock(&self.watched).push(Arc::downgrade(&cell));
         self.arrival.notify_one();
-        Deadline {
-            clock: self.clone(),
-            cell,
-        }
+        Deadline { clock: self.clone(), cell }
     }
 
     /// Whether connections should end after the request they are serving.
@@ -83,10 +77,7 @@ impl Clock {
 
     /// How many connections are watched.
     pub(crate) fn watched(&self) -> usize {
-        lock(&self.watched)
-            .iter()
-            .filter(|cell| cell.strong_count() > 0)
-            .count()
+        lock(&self.watched).iter().filter(|cell| cell.strong_count() > 0).count()
     }
 
     /// Ticks for as long as it is polled; sleeps while there is no connection.
@@ -228,9 +219,7 @@ mod tests {
         tokio::spawn(async move { ticker.run(|| ()).await });
         let deadline = clock.watch();
         let started = Instant::now();
-        let result = deadline
-            .limit(Duration::from_secs(5), std::future::pending::<()>())
-            .await;
+        let result = deadline.limit(Duration::from_secs(5), std::future::pending::<()>()).await;
         assert_eq!(result, Err(Elapsed));
         let took = started.elapsed();
         assert!(took >= Duration::from_secs(5), "took {took:?}");

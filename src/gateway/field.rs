@@ -217,12 +217,7 @@ mod tests {
         ] {
             assert_eq!(answer_field(name), AnswerField::Drop, "{name}");
         }
-        for name in [
-            "X-Bitrix-Rest-Time",
-            "Idempotent-Replayed",
-            "Content-Range",
-            "Date",
-        ] {
+        for name in ["X-Bitrix-Rest-Time", "Idempotent-Replayed", "Content-Range", "Date"] {
             assert_eq!(answer_field(name), AnswerField::Pass, "{name}");
         }
     }

@@ -3,18 +3,19 @@
 
 use std::io::IoSlice;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use tokio::time::Instant;
 
 use crate::config;
-use crate::credential::{State, Token, Unavailable};
+use crate::credential::Token;
 use crate::error::{Kind, Refusal};
 use crate::gateway::Gateway;
 use crate::gateway::admit::Call;
 use crate::gateway::answer::Timing;
 use crate::gateway::body::Body;
 use crate::gateway::deadline::Elapsed;
+use crate::gateway::decide::Step;
 use crate::gateway::inbound::{Inbound, Stop};
 use crate::gateway::query::Carries;
 use crate::gateway::relay::Pace;
@@ -23,30 +24,23 @@ use crate::gateway::upload::Sending;
 use crate::gateway::upstream::{Conn, Sent};
 use crate::gateway::verdict::{self, Finding, Look};
 use crate::gateway::wire::ClientStream;
-use crate::portal::{Budget, Slot};
+use crate::portal::Slot;
 
 /// One call on its way, with what has been tried.
 #[derive(Debug)]
 pub(crate) struct Forward<'f> {
-    gateway: &'f Gateway,
-    call: &'f mut Call,
+    pub(crate) gateway: &'f Gateway,
+    pub(crate) call: &'f mut Call,
     body: &'f mut Body,
-    settings: &'f config::Gateway,
+    pub(crate) settings: &'f config::Gateway,
     pub(crate) timing: Timing,
     /// Why the call was sent more than once, for `X-B24-Replayed`.
     pub(crate) replayed: Option<&'static str>,
-    renewed: bool,
-    parameter_tried: bool,
-    moved: bool,
-    limited: u32,
-    waited_once: bool,
-}
-
-/// What to do with an answer.
-enum Step {
-    Deliver,
-    Again,
-    Refuse(Refusal),
+    pub(crate) renewed: bool,
+    pub(crate) parameter_tried: bool,
+    pub(crate) moved: bool,
+    pub(crate) limited: u32,
+    pub(crate) waited_once: bool,
 }
 
 /// Why an exchange brought no answer.
@@ -94,6 +88,10 @@ impl<'f> Forward<'f> {
             let (mut conn, reply, sent) = self.exchange(inbound, slot, token.as_deref()).await?;
             let finding = self.judge(inbound, &mut conn, &reply).await?;
             self.timing.portal += started.elapsed();
+            if finding == Finding::Ordinary {
+                self.succeeded(&reply, slot, token.as_deref());
+                return Ok((conn, reply));
+            }
             match Box::pin(self.decide(finding, &reply, slot, token)).await {
                 Step::Deliver => return Ok((conn, reply)),
                 Step::Refuse(refusal) => {
@@ -124,7 +122,7 @@ impl<'f> Forward<'f> {
         self.renew(&token).await.map(Some).map_err(Stop::Refuse)
     }
 
-    async fn renew(&mut self, token: &Token) -> Result<Arc<Token>, Refusal> {
+    pub(crate) async fn renew(&mut self, token: &Token) -> Result<Arc<Token>, Refusal> {
         let started = Instant::now();
         let renewed = self.call.portal.credential.renew(token.generation).await;
         self.timing.refresh += started.elapsed();
@@ -147,11 +145,8 @@ impl<'f> Forward<'f> {
         token: Option<&Token>,
     ) -> Result<(Conn, Reply, Sent), Stop> {
         if slot == Slot::Parameter && token.is_some() {
-            Box::pin(
-                self.body
-                    .hide_credentials(inbound, self.call.content_type.as_deref()),
-            )
-            .await?;
+            Box::pin(self.body.hide_credentials(inbound, self.call.content_type.as_deref()))
+                .await?;
         }
         let mut conn = Conn::checkout(&self.call.site).await?;
         loop {
@@ -180,27 +175,16 @@ impl<'f> Forward<'f> {
         let limit = self.settings.portal_timeout;
         let Body::Upload(upload) = &mut *self.body else {
             let [first, second] = self.body.slices(inbound.bytes());
-            let mut slices = [
-                IoSlice::new(head),
-                IoSlice::new(first),
-                IoSlice::new(second),
-            ];
+            let mut slices = [IoSlice::new(head), IoSlice::new(first), IoSlice::new(second)];
             let exchange = async {
                 let sent = conn.send(&mut slices).await.map_err(|_error| broke(conn))?;
                 Ok((read_reply(conn, to_head).await?, sent))
             };
-            return inbound
-                .deadline
-                .limit(limit, exchange)
-                .await
-                .unwrap_or(Err(Failure::Silent));
+            return inbound.deadline.limit(limit, exchange).await.unwrap_or(Err(Failure::Silent));
         };
         let head = head.to_vec();
         let clock = inbound.deadline.sibling();
-        let pace = Pace {
-            deadline: &clock,
-            portal: limit,
-        };
+        let pace = Pace { deadline: &clock, portal: limit };
         let sending = async {
             match conn.send(&mut [IoSlice::new(&head)]).await {
                 Ok(Sent::All) => Ok(upload.send(inbound, conn, pace).await),
@@ -224,10 +208,7 @@ impl<'f> Forward<'f> {
             Failure::Stop(stop) => return stop,
             Failure::Untouched => {
                 tracing::warn!(%portal, "the portal closed a new connection at once");
-                Refusal::new(
-                    Kind::PortalUnreachable,
-                    "the portal closes connections at once",
-                )
+                Refusal::new(Kind::PortalUnreachable, "the portal closes connections at once")
             }
             Failure::Broken(reason) => {
                 tracing::warn!(%portal, reason, "no answer; the call may have run");
@@ -295,165 +276,11 @@ impl<'f> Forward<'f> {
                     .map_err(|NotHttp(reason)| self.failed(Failure::Broken(reason)))?;
                 return Ok(verdict::starts_like_an_error(&seen));
             }
-            let read = inbound
-                .deadline
-                .limit(self.settings.portal_timeout, conn.read())
-                .await;
+            let read = inbound.deadline.limit(self.settings.portal_timeout, conn.read()).await;
             if !matches!(read, Ok(Ok(1..))) {
                 return Ok(false);
             }
         }
-    }
-
-    /// Decides what an answer means for this call, and prepares what comes next.
-    async fn decide(
-        &mut self,
-        finding: Finding,
-        reply: &Reply,
-        slot: Slot,
-        token: Option<Arc<Token>>,
-    ) -> Step {
-        let Some(token) = token else {
-            return decide_link(finding);
-        };
-        match finding {
-            Finding::Ordinary => {
-                if (200..300).contains(&reply.status) {
-                    token.mark_accepted();
-                    self.learn(slot);
-                }
-                Step::Deliver
-            }
-            Finding::Expired => {
-                self.learn(slot);
-                self.expired(&token).await
-            }
-            Finding::MaybeExpired | Finding::Unauthorized if self.may_try_parameter(slot) => {
-                self.parameter_tried = true;
-                self.replayed = Some("parameter");
-                Step::Again
-            }
-            Finding::MaybeExpired => {
-                let near = token.is_past_expiry(unix_now() + NEAR_EXPIRY_S);
-                if !self.renewed && (near || token.doubt_once()) {
-                    return self.expired(&token).await;
-                }
-                Step::Deliver
-            }
-            Finding::Unauthorized => Step::Deliver,
-            Finding::QueryLimit => self.limited().await,
-            Finding::OperationTime | Finding::ConnectionError => self.once_more(finding).await,
-            Finding::Redirect => self.redirected(reply, &token).await,
-            Finding::NotApi => Step::Refuse(not_api()),
-        }
-    }
-
-    /// The portal says that the token is no longer good: renew it and replay, once.
-    async fn expired(&mut self, token: &Token) -> Step {
-        if self.renewed {
-            let refusal = Refusal::new(
-                Kind::RefreshUnavailable,
-                "the portal refuses a token that was renewed for this very call",
-            );
-            return Step::Refuse(refusal.retry_after(60));
-        }
-        self.renewed = true;
-        self.replayed = Some("expired_token");
-        match self.renew(token).await {
-            Ok(fresh) => {
-                tracing::info!(
-                    portal = %self.call.portal.name, seen = %token.generation,
-                    generation = %fresh.generation, "token had expired; call replayed"
-                );
-                Step::Again
-            }
-            Err(refusal) => Step::Refuse(refusal),
-        }
-    }
-
-    fn may_try_parameter(&self, slot: Slot) -> bool {
-        slot == Slot::BearerUntried && !self.parameter_tried
-    }
-
-    /// Remembers the slot that worked, once.
-    fn learn(&self, slot: Slot) {
-        let portal = &self.call.portal;
-        let known = if slot == Slot::BearerUntried {
-            Slot::Bearer
-        } else {
-            slot
-        };
-        if portal.slot() == Slot::BearerUntried && portal.learn_slot(known) {
-            tracing::info!(portal = %portal.name, slot = ?known, "the portal reads its token here");
-            portal.credential.remember_inject(known.as_inject());
-        }
-    }
-
-    /// The portal's own limit: wait longer each time, but not beyond `max_wait`.
-    async fn limited(&mut self) -> Step {
-        let delay = Budget::delay(self.limited);
-        if self.timing.queue + delay > self.settings.max_wait {
-            let refusal = Refusal::new(
-                Kind::QueryLimit,
-                "the portal's request limit is used up; the call has not run",
-            );
-            return Step::Refuse(refusal.retry_after(delay.as_secs().max(1)));
-        }
-        self.limited += 1;
-        self.replayed = Some("query_limit");
-        self.wait(delay).await;
-        Step::Again
-    }
-
-    async fn once_more(&mut self, finding: Finding) -> Step {
-        if self.waited_once || self.timing.queue + ONCE_MORE > self.settings.max_wait {
-            return Step::Deliver;
-        }
-        self.waited_once = true;
-        self.replayed = Some(match finding {
-            Finding::OperationTime => "operation_time",
-            _ => "connection_error",
-        });
-        self.wait(ONCE_MORE).await;
-        Step::Again
-    }
-
-    async fn wait(&mut self, delay: Duration) {
-        tokio::time::sleep(delay).await;
-        self.timing.queue += delay;
-    }
-
-    /// A redirect is followed only to where the OAuth server says the portal now lives.
-    async fn redirected(&mut self, reply: &Reply, token: &Token) -> Step {
-        let portal = &self.call.portal;
-        let target = reply.location.as_deref().and_then(config::Endpoint::of_url);
-        let elsewhere = target.filter(|target| target.host != self.call.site.endpoint.host);
-        let confirmed = match elsewhere {
-            Some(target) if !self.moved => {
-                portal
-                    .credential
-                    .confirm_endpoint(&token.access, &target)
-                    .await
-            }
-            _ => None,
-        };
-        let Some(endpoint) = confirmed else {
-            tracing::warn!(portal = %portal.name, "redirect not confirmed by the OAuth server");
-            return Step::Refuse(Refusal::new(
-                Kind::PortalRedirect,
-                "the portal sends callers to an address that its OAuth server does not confirm \
-                 (a renamed portal, or a licence page): open the portal in a browser",
-            ));
-        };
-        tracing::info!(portal = %portal.name, to = %endpoint, "the portal has moved");
-        portal.credential.remember_endpoint(endpoint.clone());
-        portal.move_to(endpoint);
-        self.gateway.portals.list_domain(portal);
-        self.call.site = Arc::clone(&portal.site());
-        self.call.head.readdress(&self.call.site.authority);
-        self.moved = true;
-        self.replayed = Some("moved");
-        Step::Again
     }
 
     /// Before a call is sent again, all of its body must be at hand.
@@ -474,62 +301,6 @@ impl<'f> Forward<'f> {
         );
         Err(Stop::Refuse(refusal.retry_after(1)))
     }
-
-    /// Says which portal, why, and what a human has to do about it.
-    fn unavailable(&self, unavailable: Unavailable) -> Refusal {
-        let name = &self.call.portal.name;
-        match unavailable {
-            Unavailable::NotConnected(state) => {
-                let why = match state {
-                    State::Dead { code } => format!("its refresh token is dead ({code})"),
-                    State::Paused { code } => format!("its OAuth server refuses: {code}"),
-                    State::Connected | State::Suspect | State::NotConnected => {
-                        "it has no credential".to_owned()
-                    }
-                };
-                Refusal::new(
-                    Kind::NotConnected,
-                    format!(
-                        "portal {name} is not connected: {why}; connect it at {} or with \
-                         `b24gate portal import {name}`",
-                        self.gateway.admin_url
-                    ),
-                )
-            }
-            Unavailable::Later {
-                retry_after,
-                reason,
-            } => Refusal::new(
-                Kind::RefreshUnavailable,
-                format!("the token of portal {name} cannot be renewed right now: {reason}"),
-            )
-            .retry_after(retry_after.as_secs()),
-        }
-    }
-}
-
-/// A signed link is valid only with the token inside it, so nothing can be renewed or retried.
-fn decide_link(finding: Finding) -> Step {
-    match finding {
-        Finding::Expired => Step::Refuse(Refusal::new(
-            Kind::LinkExpired,
-            "the token inside this link has expired: repeat the call that produced the link",
-        )),
-        Finding::Redirect => Step::Refuse(Refusal::new(
-            Kind::PortalRedirect,
-            "the portal answers this link with a redirect, which is not followed",
-        )),
-        Finding::NotApi => Step::Refuse(not_api()),
-        _ => Step::Deliver,
-    }
-}
-
-fn not_api() -> Refusal {
-    Refusal::new(
-        Kind::PortalBroken,
-        "the portal's address answers a web page instead of REST (a captive portal, a login page, \
-         a wrong url?)",
-    )
 }
 
 /// Reads up to and including the head of the final answer.
@@ -566,10 +337,8 @@ fn broke(conn: &Conn) -> Failure {
 }
 
 /// Unix time in seconds.
-fn unix_now() -> u64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
+pub(crate) fn unix_now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 impl From<Elapsed> for Failure {
@@ -582,6 +351,3 @@ impl From<Elapsed> for Failure {
 const HELD_MAX: usize = 64 * 1024 - 4096;
 /// Enough to tell an error object from a result.
 const ERROR_START: usize = 20;
-/// A v3 refusal this close to the expiry is taken for it, seconds.
-const NEAR_EXPIRY_S: u64 = 60;
-const ONCE_MORE: Duration = Duration::from_secs(1);

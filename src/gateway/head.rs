@@ -65,16 +65,11 @@ pub(crate) struct Scan {
 impl Scan {
     /// Looks at what is new in `bytes`; the length of the head once its blank line is there.
     pub(crate) fn end_of_head(&mut self, bytes: &[u8]) -> Result<Option<usize>, Refusal> {
-        while let Some(at) = bytes
-            .get(self.seen..)
-            .and_then(|rest| memchr::memchr(b'\n', rest))
-        {
+        while let Some(at) = bytes.get(self.seen..).and_then(|rest| memchr::memchr(b'\n', rest)) {
             let line_feed = self.seen + at;
             let line = bytes.get(self.line..line_feed).unwrap_or_default();
             let Some((b'\r', line)) = line.split_last() else {
-                return Err(malformed(
-                    "a line of the request head does not end with CRLF",
-                ));
+                return Err(malformed("a line of the request head does not end with CRLF"));
             };
             self.seen = line_feed + 1;
             self.line = self.seen;
@@ -118,19 +113,11 @@ pub(crate) fn read<'b, 'f>(
         Ok(httparse::Status::Complete((_, fields))) => &*fields,
         Ok(httparse::Status::Partial) => return Err(malformed("the request head is cut off")),
         Err(httparse::Error::TooManyHeaders) => {
-            return Err(Refusal::new(
-                Kind::HeadTooLarge,
-                "more than 100 header fields",
-            ));
+            return Err(Refusal::new(Kind::HeadTooLarge, "more than 100 header fields"));
         }
         Err(_) => return Err(malformed("a header field is not valid HTTP")),
     };
-    Ok(Head {
-        verb,
-        target,
-        version,
-        fields,
-    })
+    Ok(Head { verb, target, version, fields })
 }
 
 fn read_line(line: &[u8]) -> Result<(Verb, &[u8], Version), Refusal> {
@@ -160,9 +147,7 @@ fn read_line(line: &[u8]) -> Result<(Verb, &[u8], Version), Refusal> {
         _ => return Err(malformed("the verb is not a token")),
     };
     if target.is_empty() || target.iter().any(|byte| !is_target(*byte)) {
-        return Err(malformed(
-            "the request target holds a control character or a `#`",
-        ));
+        return Err(malformed("the request target holds a control character or a `#`"));
     }
     Ok((verb, target, version))
 }
@@ -187,9 +172,9 @@ pub(crate) fn framing(version: Version, fields: &[Field<'_>]) -> Result<Framing,
         }
     }
     match (length, chunked) {
-        (Some(_), true) => Err(malformed(
-            "Content-Length and Transfer-Encoding exclude each other",
-        )),
+        (Some(_), true) => {
+            Err(malformed("Content-Length and Transfer-Encoding exclude each other"))
+        }
         (None, true) if version == Version::Http10 => {
             Err(malformed("HTTP/1.0 has no Transfer-Encoding"))
         }
@@ -205,17 +190,13 @@ pub(crate) fn read_length(value: &[u8]) -> Option<u64> {
         return None;
     }
     value.iter().try_fold(0_u64, |sum, byte| {
-        byte.is_ascii_digit()
-            .then(|| sum * 10 + u64::from(byte - b'0'))
+        byte.is_ascii_digit().then(|| sum * 10 + u64::from(byte - b'0'))
     })
 }
 
 /// The comma-separated elements of a list field, trimmed.
 pub(crate) fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value
-        .split(|byte| *byte == b',')
-        .map(<[u8]>::trim_ascii)
-        .filter(|item| !item.is_empty())
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|item| !item.is_empty())
 }
 
 /// A 400 with what is wrong.
@@ -238,9 +219,7 @@ mod tests {
     use super::*;
 
     fn scan(bytes: &[u8]) -> Result<Option<usize>, Kind> {
-        Scan::default()
-            .end_of_head(bytes)
-            .map_err(|refusal| refusal.kind)
+        Scan::default().end_of_head(bytes).map_err(|refusal| refusal.kind)
     }
 
     fn framing_of(bytes: &[u8]) -> Result<Framing, Kind> {
@@ -265,14 +244,8 @@ mod tests {
     #[test]
     fn a_bare_line_feed_is_refused_as_soon_as_it_is_seen() {
         assert_eq!(scan(b"GET / HTTP/1.1\n"), Err(Kind::Malformed));
-        assert_eq!(
-            scan(b"GET / HTTP/1.1\r\nHost: a\n\r\n"),
-            Err(Kind::Malformed)
-        );
-        assert_eq!(
-            scan(b"\r\n\r\nGET / HTTP/1.1\r\n\r\n"),
-            Err(Kind::Malformed)
-        );
+        assert_eq!(scan(b"GET / HTTP/1.1\r\nHost: a\n\r\n"), Err(Kind::Malformed));
+        assert_eq!(scan(b"\r\n\r\nGET / HTTP/1.1\r\n\r\n"), Err(Kind::Malformed));
     }
 
     #[test]
@@ -328,10 +301,7 @@ mod tests {
 
     #[test]
     fn a_hundred_and_one_fields_are_too_many() {
-        let wire = format!(
-            "GET / HTTP/1.1\r\n{}\r\n",
-            "a: b\r\n".repeat(FIELDS_MAX + 1)
-        );
+        let wire = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(FIELDS_MAX + 1));
         assert_eq!(framing_of(wire.as_bytes()), Err(Kind::HeadTooLarge));
     }
 }

@@ -69,15 +69,9 @@ impl<S: ClientStream> Inbound<S> {
                 }
             }
         };
-        self.deadline
-            .limit(HEAD_MAX, reading)
-            .await
-            .unwrap_or_else(|_elapsed| {
-                Err(Refusal::new(
-                    Kind::ClientTimeout,
-                    "the request head did not arrive in 15 s",
-                ))
-            })
+        self.deadline.limit(HEAD_MAX, reading).await.unwrap_or_else(|_elapsed| {
+            Err(Refusal::new(Kind::ClientTimeout, "the request head did not arrive in 15 s"))
+        })
     }
 
     /// What has arrived.
@@ -87,10 +81,7 @@ impl<S: ClientStream> Inbound<S> {
 
     /// What has arrived, to be changed in place.
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        self.inbox
-            .as_mut()
-            .map(Buffer::filled_mut)
-            .unwrap_or_default()
+        self.inbox.as_mut().map(Buffer::filled_mut).unwrap_or_default()
     }
 
     /// Takes `count` bytes off the front.
@@ -117,10 +108,8 @@ impl<S: ClientStream> Inbound<S> {
     pub(crate) async fn read_into(&mut self, rest: &mut Vec<u8>, most: usize) -> Result<(), Stop> {
         use tokio::io::AsyncReadExt;
         let mut limited = (&mut self.stream).take(most as u64);
-        let read: Result<io::Result<usize>, _> = self
-            .deadline
-            .limit(BODY_STALL, limited.read_buf(rest))
-            .await;
+        let read: Result<io::Result<usize>, _> =
+            self.deadline.limit(BODY_STALL, limited.read_buf(rest)).await;
         match read {
             Ok(Ok(1..)) => Ok(()),
             Ok(Ok(0) | Err(_)) => Err(Stop::Gone),
@@ -134,9 +123,7 @@ impl<S: ClientStream> Inbound<S> {
     pub(crate) async fn close_gently(mut self) {
         use tokio::io::AsyncWriteExt;
         let mut scrap = Some(Buffer::lend());
-        let Self {
-            stream, deadline, ..
-        } = &mut self;
+        let Self { stream, deadline, .. } = &mut self;
         let reading = async {
             if stream.shutdown().await.is_err() {
                 return;
@@ -157,10 +144,7 @@ impl<S: ClientStream> Inbound<S> {
 }
 
 fn stalled() -> Stop {
-    Stop::Refuse(Refusal::new(
-        Kind::ClientTimeout,
-        "the request body stopped arriving",
-    ))
+    Stop::Refuse(Refusal::new(Kind::ClientTimeout, "the request body stopped arriving"))
 }
 
 /// Above the 60 s of common client pools, so that they close first.

@@ -51,10 +51,8 @@ impl Bound {
     /// Starts to listen; a unix socket left over by a dead process is replaced.
     pub fn bind(listen: &Listen) -> Result<Self, BindError> {
         match listen {
-            Listen::Tcp(address) => bind_tcp(*address).map_err(|source| BindError {
-                address: address.to_string(),
-                source,
-            }),
+            Listen::Tcp(address) => bind_tcp(*address)
+                .map_err(|source| BindError { address: address.to_string(), source }),
             Listen::Unix(path) => bind_unix(path).map_err(|source| BindError {
                 address: format!("unix:{}", path.display()),
                 source,
@@ -79,11 +77,7 @@ impl Bound {
 }
 
 fn bind_tcp(address: SocketAddr) -> io::Result<Bound> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
@@ -119,13 +113,8 @@ impl Workers {
                 drained: drained.clone(),
                 clock: Clock::new(),
             };
-            let sockets = sockets
-                .iter()
-                .map(Bound::try_clone)
-                .collect::<io::Result<Vec<_>>>()?;
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
+            let sockets = sockets.iter().map(Bound::try_clone).collect::<io::Result<Vec<_>>>()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{number}"))
                 .spawn(move || runtime.block_on(worker.run(sockets)))?;
@@ -222,11 +211,7 @@ impl Worker {
     }
 
     fn serve<S: ClientStream>(&self, stream: S, permit: OwnedSemaphorePermit) {
-        let inbound = Inbound {
-            stream,
-            inbox: None,
-            deadline: self.clock.watch(),
-        };
+        let inbound = Inbound { stream, inbox: None, deadline: self.clock.watch() };
         let gateway = self.gateway.clone();
         tokio::spawn(async move {
             gateway.serve(inbound).await;
@@ -235,9 +220,7 @@ impl Worker {
     }
 
     async fn permit(&self) -> Option<OwnedSemaphorePermit> {
-        self.until_drained(self.permits.clone().acquire_owned())
-            .await?
-            .ok()
+        self.until_drained(self.permits.clone().acquire_owned()).await?.ok()
     }
 
     async fn until_drained<F: Future>(&self, work: F) -> Option<F::Output> {

@@ -115,14 +115,7 @@ impl Outgoing {
         bytes.extend_from_slice(b"\r\n");
         write_fields(head, asked, &mut bytes);
         let base = bytes.len();
-        Self {
-            verb: head.verb,
-            bytes,
-            target_end,
-            query_at,
-            base,
-            carries,
-        }
+        Self { verb: head.verb, bytes, target_end, query_at, base, carries }
     }
 
     /// Says how the body is delimited; once, when that is known.
@@ -168,16 +161,10 @@ impl Outgoing {
     /// `auth` goes first: PHP drops variables beyond its thousandth, and a later duplicate cannot
     /// win because the client's own have been cut out. The rare mode may copy its head.
     fn with_parameter(&mut self, token: &Secret) -> &[u8] {
-        let (line, rest) = self
-            .bytes
-            .split_at(self.query_at.unwrap_or(self.target_end));
+        let (line, rest) = self.bytes.split_at(self.query_at.unwrap_or(self.target_end));
         let mut head = Vec::with_capacity(self.bytes.len() + token.expose().len() + 16);
         head.extend_from_slice(line);
-        head.extend_from_slice(if self.query_at.is_some() {
-            b"auth="
-        } else {
-            b"?auth="
-        });
+        head.extend_from_slice(if self.query_at.is_some() { b"auth=" } else { b"?auth=" });
         head.extend(
             form_urlencoded::byte_serialize(token.expose().as_bytes()).flat_map(str::bytes),
         );
@@ -196,12 +183,8 @@ fn write_fields(head: &Head<'_, '_>, asked: &Asked<'_>, bytes: &mut Vec<u8>) {
             request_field(field.name),
             RequestField::Pass | RequestField::RequestId | RequestField::ContentType
         );
-        let listed = || {
-            asked
-                .listed
-                .iter()
-                .any(|name| name.eq_ignore_ascii_case(field.name.as_bytes()))
-        };
+        let listed =
+            || asked.listed.iter().any(|name| name.eq_ignore_ascii_case(field.name.as_bytes()));
         if goes_on && !listed() {
             bytes.extend_from_slice(field.name.as_bytes());
             bytes.extend_from_slice(b": ");
@@ -235,12 +218,9 @@ fn write_framing(verb: Verb, framing: Framing, bytes: &mut Vec<u8>) {
 fn accepts_gzip(coding: &[u8]) -> bool {
     let mut parts = coding.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
     let name = parts.next().unwrap_or_default();
-    let wanted = [&b"gzip"[..], b"x-gzip"]
-        .iter()
-        .any(|known| name.eq_ignore_ascii_case(known));
+    let wanted = [&b"gzip"[..], b"x-gzip"].iter().any(|known| name.eq_ignore_ascii_case(known));
     let refused = parts.any(|part| {
-        part.strip_prefix(b"q=")
-            .is_some_and(|weight| weight.iter().all(|b| b"0.".contains(b)))
+        part.strip_prefix(b"q=").is_some_and(|weight| weight.iter().all(|b| b"0.".contains(b)))
     });
     wanted && !refused
 }
@@ -286,10 +266,7 @@ mod tests {
 
     #[test]
     fn a_second_attempt_carries_only_the_second_token() {
-        let mut head = outgoing(
-            "GET /rest/profile HTTP/1.1\r\nHost: a\r\n\r\n",
-            Framing::None,
-        );
+        let mut head = outgoing("GET /rest/profile HTTP/1.1\r\nHost: a\r\n\r\n", Framing::None);
         head.with(Slot::Bearer, &Secret::new("OLD"));
         head.with(Slot::Parameter, &Secret::new("OLDER"));
         assert_eq!(
@@ -303,23 +280,14 @@ mod tests {
         let mut head = outgoing("GET /rest/a?b=1 HTTP/1.1\r\nHost: a\r\n\r\n", Framing::None);
         let line = |head: &[u8]| text(head).lines().next().unwrap().to_owned();
         let token = Secret::new("T+");
-        assert_eq!(
-            line(head.with(Slot::Parameter, &token)),
-            "GET /rest/a?auth=T%2B&b=1 HTTP/1.1"
-        );
+        assert_eq!(line(head.with(Slot::Parameter, &token)), "GET /rest/a?auth=T%2B&b=1 HTTP/1.1");
         let mut bare = outgoing("GET /rest/a HTTP/1.1\r\nHost: a\r\n\r\n", Framing::None);
-        assert_eq!(
-            line(bare.with(Slot::Parameter, &token)),
-            "GET /rest/a?auth=T%2B HTTP/1.1"
-        );
+        assert_eq!(line(bare.with(Slot::Parameter, &token)), "GET /rest/a?auth=T%2B HTTP/1.1");
     }
 
     #[test]
     fn a_moved_portal_gets_its_new_name() {
-        let mut head = outgoing(
-            "GET /rest/a HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n",
-            Framing::None,
-        );
+        let mut head = outgoing("GET /rest/a HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n", Framing::None);
         head.with(Slot::Bearer, &Secret::new("T"));
         head.readdress("neu.bitrix24.de:8443");
         assert_eq!(

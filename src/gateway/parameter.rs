@@ -68,11 +68,7 @@ pub(crate) struct Finder {
 
 #[derive(Debug)]
 enum Kind {
-    Form {
-        name: Vec<u8>,
-        start: usize,
-        in_value: bool,
-    },
+    Form { name: Vec<u8>, start: usize, in_value: bool },
     Json(Json),
 }
 
@@ -107,17 +103,9 @@ impl Finder {
                 return None;
             } else {
                 // Anything else PHP reads as a form, or Bitrix24 does where PHP does not.
-                Kind::Form {
-                    name: Vec::new(),
-                    start: 0,
-                    in_value: false,
-                }
+                Kind::Form { name: Vec::new(), start: 0, in_value: false }
             };
-        Some(Self {
-            at: 0,
-            found: Vec::new(),
-            kind,
-        })
+        Some(Self { at: 0, found: Vec::new(), kind })
     }
 
     /// What a blanked byte becomes.
@@ -132,11 +120,7 @@ impl Finder {
     pub(crate) fn read(&mut self, bytes: &[u8]) {
         for byte in bytes {
             match &mut self.kind {
-                Kind::Form {
-                    name,
-                    start,
-                    in_value,
-                } => match byte {
+                Kind::Form { name, start, in_value } => match byte {
                     b'&' => {
                         if is_credential_name(name) {
                             self.found.push(*start..self.at);
@@ -188,10 +172,7 @@ impl Json {
                 if is_key {
                     self.member_at = Some(at);
                 }
-                self.string = Some(Text {
-                    escaped: false,
-                    key: is_key.then(Vec::new),
-                });
+                self.string = Some(Text { escaped: false, key: is_key.then(Vec::new) });
                 None
             }
             b'{' | b'[' => {
@@ -243,10 +224,7 @@ fn is_credential_key(raw: &[u8]) -> bool {
     let Ok(key) = serde_json::from_slice::<String>(&quoted) else {
         return false;
     };
-    matches!(
-        key.as_str(),
-        "auth" | "access_token" | "aplogin" | "ap" | "sessid"
-    )
+    matches!(key.as_str(), "auth" | "access_token" | "aplogin" | "ap" | "sessid")
 }
 
 /// The longest spelling of a credential's name, every letter escaped, is 72 bytes.
@@ -265,11 +243,7 @@ mod tests {
             for found in finder.finish() {
                 blank(&mut bytes, found, 0, finder.filler());
             }
-            assert_eq!(
-                String::from_utf8(bytes).unwrap(),
-                expected,
-                "{body} cut at {cut}"
-            );
+            assert_eq!(String::from_utf8(bytes).unwrap(), expected, "{body} cut at {cut}");
         }
     }
 
@@ -299,11 +273,7 @@ mod tests {
             r#"{"a":1,"auth":2,"access_token":"\"}"}"#,
             r#"{"a":1                              }"#,
         );
-        check(
-            json,
-            r#"{"\u0061uth":"x","a":"\\"}"#,
-            r#"{                "a":"\\"}"#,
-        );
+        check(json, r#"{"\u0061uth":"x","a":"\\"}"#, r#"{                "a":"\\"}"#);
         check(json, r#"["auth",{"auth":1}]"#, r#"["auth",{"auth":1}]"#);
     }
 

@@ -61,14 +61,8 @@ enum Meaning {
 
 fn meaning(pair: &[u8]) -> Meaning {
     let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
-    let plain = name
-        .iter()
-        .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
-    let name = if plain {
-        Cow::Borrowed(name)
-    } else {
-        php_name(name)
-    };
+    let plain = name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    let name = if plain { Cow::Borrowed(name) } else { php_name(name) };
     match &*name {
         b"auth" => Meaning::Auth,
         b"access_token" | b"aplogin" | b"ap" | b"sessid" => Meaning::Credential,
@@ -79,16 +73,10 @@ fn meaning(pair: &[u8]) -> Meaning {
 
 /// The name under which PHP files a parameter (`php_register_variable_ex`), without its subscripts.
 fn php_name(name: &[u8]) -> Cow<'_, [u8]> {
-    let decoded = form_urlencoded::parse(name)
-        .next()
-        .map(|(name, _)| name)
-        .unwrap_or_default();
+    let decoded = form_urlencoded::parse(name).next().map(|(name, _)| name).unwrap_or_default();
     let decoded = decoded.trim_start_matches(' ');
     let cut = decoded.find(['\0', '[']).unwrap_or(decoded.len());
-    let folded = decoded
-        .get(..cut)
-        .unwrap_or_default()
-        .replace(['.', ' '], "_");
+    let folded = decoded.get(..cut).unwrap_or_default().replace(['.', ' '], "_");
     Cow::Owned(folded.into_bytes())
 }
 
@@ -115,24 +103,13 @@ mod tests {
 
     fn check(query: &str, expected: &str) {
         let mut out = Vec::new();
-        assert_eq!(
-            forward(query.as_bytes(), &mut out),
-            Carries::Parameters,
-            "{query}"
-        );
+        assert_eq!(forward(query.as_bytes(), &mut out), Carries::Parameters, "{query}");
         assert_eq!(String::from_utf8(out).unwrap(), expected, "{query}");
     }
 
     #[test]
     fn ordinary_parameters_go_on_byte_for_byte() {
-        for query in [
-            "",
-            "a=1&b=2",
-            "filter[=ID]=1&&x",
-            "a=%5B%20&b=+",
-            "authx=1&xauth=2",
-            "&",
-        ] {
+        for query in ["", "a=1&b=2", "filter[=ID]=1&&x", "a=%5B%20&b=+", "authx=1&xauth=2", "&"] {
             check(query, query);
         }
     }

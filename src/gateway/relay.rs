@@ -39,10 +39,9 @@ pub(crate) async fn deliver<S: ClientStream>(
     pace: Pace<'_>,
 ) -> Delivered {
     match framing {
-        Framing::None => pace
-            .write(client, &mut [IoSlice::new(head)])
-            .await
-            .unwrap_or_else(|end| end),
+        Framing::None => {
+            pace.write(client, &mut [IoSlice::new(head)]).await.unwrap_or_else(|end| end)
+        }
         Framing::Length(length) => counted(client, conn, head, length, pace).await,
         Framing::Chunked | Framing::Close => {
             let source = match framing {
@@ -68,15 +67,9 @@ async fn counted<S: ClientStream>(
         conn.enlarge();
     }
     loop {
-        let here = conn
-            .arrived()
-            .len()
-            .min(usize::try_from(left).unwrap_or(usize::MAX));
+        let here = conn.arrived().len().min(usize::try_from(left).unwrap_or(usize::MAX));
         let body = conn.arrived().get(..here).unwrap_or_default();
-        if let Err(end) = pace
-            .write(client, &mut [IoSlice::new(head), IoSlice::new(body)])
-            .await
-        {
+        if let Err(end) = pace.write(client, &mut [IoSlice::new(head), IoSlice::new(body)]).await {
             return end;
         }
         head = &[];
@@ -130,11 +123,7 @@ async fn streamed<S: ClientStream>(
         if !matches!(source, Source::UntilClose) {
             return Delivered::Cut;
         }
-        let end: &[u8] = if to == Framing::Chunked {
-            b"0\r\n\r\n"
-        } else {
-            b""
-        };
+        let end: &[u8] = if to == Framing::Chunked { b"0\r\n\r\n" } else { b"" };
         return pace
             .write(client, &mut [IoSlice::new(head), IoSlice::new(end)])
             .await
@@ -156,13 +145,7 @@ impl Batch {
         source: &mut Source,
         arrived: &[u8],
     ) -> Result<Self, crate::gateway::chunked::Broken> {
-        let mut batch = Self {
-            pieces: [(0, 0); PIECES],
-            count: 0,
-            data: 0,
-            taken: 0,
-            full: false,
-        };
+        let mut batch = Self { pieces: [(0, 0); PIECES], count: 0, data: 0, taken: 0, full: false };
         let Source::Chunked(chunked) = source else {
             batch.add(0, arrived.len());
             return Ok(batch);
@@ -202,11 +185,8 @@ async fn write_batch<S: ClientStream>(
         return Ok(Delivered::Whole);
     }
     let chunks = to == Framing::Chunked;
-    let size = if chunks && batch.data > 0 {
-        format!("{:x}\r\n", batch.data)
-    } else {
-        String::new()
-    };
+    let size =
+        if chunks && batch.data > 0 { format!("{:x}\r\n", batch.data) } else { String::new() };
     let end: &[u8] = match (chunks, batch.data > 0, done) {
         (true, true, true) => b"\r\n0\r\n\r\n",
         (true, true, false) => b"\r\n",
@@ -218,10 +198,7 @@ async fn write_batch<S: ClientStream>(
     let mut all = slices.iter_mut();
     let pieces = batch.pieces.iter().take(batch.count);
     let pieces = pieces.map(|(start, end)| arrived.get(*start..*end).unwrap_or_default());
-    let parts = [head, size.as_bytes()]
-        .into_iter()
-        .chain(pieces)
-        .chain([end]);
+    let parts = [head, size.as_bytes()].into_iter().chain(pieces).chain([end]);
     for (slot, part) in all.by_ref().zip(parts) {
         *slot = IoSlice::new(part);
     }
@@ -235,11 +212,7 @@ impl Pace<'_> {
         client: &mut S,
         slices: &mut [IoSlice<'_>],
     ) -> Result<Delivered, Delivered> {
-        match self
-            .deadline
-            .limit(CLIENT_STALL, write_all(client, slices))
-            .await
-        {
+        match self.deadline.limit(CLIENT_STALL, write_all(client, slices)).await {
             Ok(Ok(())) => Ok(Delivered::Whole),
             Ok(Err(_)) | Err(_) => Err(Delivered::ClientGone),
         }

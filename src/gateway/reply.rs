@@ -182,11 +182,7 @@ impl Reply {
         if to_head || matches!(self.status, 204 | 304) {
             self.framing = Framing::None;
         } else if let Some(length) = self.declared {
-            self.framing = if length == 0 {
-                Framing::None
-            } else {
-                Framing::Length(length)
-            };
+            self.framing = if length == 0 { Framing::None } else { Framing::Length(length) };
         }
         self.keeps_open &= self.framing != Framing::Close;
         Ok(self)
@@ -204,26 +200,18 @@ impl Reply {
                     None if manner.head_only || bodiless => Framing::None,
                     None => Framing::Length(0),
                 };
-                To {
-                    stated,
-                    body: Framing::None,
-                }
+                To { stated, body: Framing::None }
             }
-            Framing::Length(length) => To {
-                stated: Framing::Length(length),
-                body: Framing::Length(length),
-            },
+            Framing::Length(length) => {
+                To { stated: Framing::Length(length), body: Framing::Length(length) }
+            }
             Framing::Chunked | Framing::Close if manner.http10 => {
                 manner.close = true;
-                To {
-                    stated: Framing::Close,
-                    body: Framing::Close,
-                }
+                To { stated: Framing::Close, body: Framing::Close }
             }
-            Framing::Chunked | Framing::Close => To {
-                stated: Framing::Chunked,
-                body: Framing::Chunked,
-            },
+            Framing::Chunked | Framing::Close => {
+                To { stated: Framing::Chunked, body: Framing::Chunked }
+            }
         }
     }
 
@@ -232,9 +220,9 @@ impl Reply {
         match self.framing {
             Framing::None => Some(0),
             Framing::Close => None,
-            Framing::Length(length) => usize::try_from(length)
-                .ok()
-                .filter(|length| arrived.len() >= *length),
+            Framing::Length(length) => {
+                usize::try_from(length).ok().filter(|length| arrived.len() >= *length)
+            }
             Framing::Chunked => {
                 let (mut chunked, mut at) = (Chunked::new(), 0);
                 loop {
@@ -257,9 +245,9 @@ impl Reply {
             Framing::None => true,
             Framing::Length(length) => arrived.len() as u64 >= length.min(most as u64),
             // A size line of up to 16 digits stands before the first byte.
-            Framing::Chunked | Framing::Close => self
-                .look(arrived, most)
-                .is_ok_and(|(seen, whole)| whole || seen.len() >= most),
+            Framing::Chunked | Framing::Close => {
+                self.look(arrived, most).is_ok_and(|(seen, whole)| whole || seen.len() >= most)
+            }
         }
     }
 
@@ -284,12 +272,9 @@ fn look_into_chunks(mut rest: &[u8], most: usize) -> Result<(Vec<u8>, bool), Not
     let mut chunked = Chunked::new();
     let mut body = Vec::new();
     while body.len() < most {
-        let piece = chunked
-            .next(rest)
-            .map_err(|_broken| NotHttp("the answer's chunks are broken"))?;
-        let data = rest
-            .get(piece.skip..piece.skip + piece.data)
-            .unwrap_or_default();
+        let piece =
+            chunked.next(rest).map_err(|_broken| NotHttp("the answer's chunks are broken"))?;
+        let data = rest.get(piece.skip..piece.skip + piece.data).unwrap_or_default();
         body.extend_from_slice(data);
         rest = rest.get(piece.skip + piece.data..).unwrap_or_default();
         if piece.data == 0 {
@@ -301,11 +286,7 @@ fn look_into_chunks(mut rest: &[u8], most: usize) -> Result<(Vec<u8>, bool), Not
 
 impl Content {
     fn of(value: &[u8]) -> Self {
-        let kind = value
-            .split(|byte| *byte == b';')
-            .next()
-            .unwrap_or_default()
-            .trim_ascii();
+        let kind = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
         let is = |known: &[u8]| kind.eq_ignore_ascii_case(known);
         if is(b"application/json") || kind.ends_with(b"+json") || is(b"text/json") {
             Self::Json
@@ -405,15 +386,10 @@ mod tests {
     #[test]
     fn a_body_is_looked_at_without_taking_it() {
         let chunks = reply("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
-        let seen = chunks
-            .look(b"3\r\n{\"e\r\n3\r\nrr\"\r\n0\r\n\r\n", 100)
-            .unwrap();
+        let seen = chunks.look(b"3\r\n{\"e\r\n3\r\nrr\"\r\n0\r\n\r\n", 100).unwrap();
         assert_eq!(seen, (b"{\"err\"".to_vec(), true));
         let counted = reply("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n");
-        assert_eq!(
-            counted.look(b"abcdHTTP/1.1", 100).unwrap(),
-            (b"abcd".to_vec(), true)
-        );
+        assert_eq!(counted.look(b"abcdHTTP/1.1", 100).unwrap(), (b"abcd".to_vec(), true));
         assert_eq!(counted.look(b"abc", 100).unwrap(), (b"abc".to_vec(), false));
     }
 }

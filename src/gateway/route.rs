@@ -38,17 +38,13 @@ impl<'b> Target<'b> {
         let (authority, rest) = split_authority(target)?;
         let query_at = memchr::memchr(b'?', rest);
         let (path, query) = rest.split_at(query_at.unwrap_or(rest.len()));
-        let mut segments = path
-            .split(|byte| *byte == b'/')
-            .filter(|part| !part.is_empty());
+        let mut segments = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty());
         let mut next = || segments.next();
         let first = next().ok_or_else(not_a_method)?;
         let portal = if first == b"rest" {
             None
         } else {
-            let name = std::str::from_utf8(first)
-                .ok()
-                .filter(|name| is_portal_name(name));
+            let name = std::str::from_utf8(first).ok().filter(|name| is_portal_name(name));
             if next() != Some(b"rest") {
                 return Err(not_a_method());
             }
@@ -56,13 +52,7 @@ impl<'b> Target<'b> {
         };
         let (api, method) = method(next)?;
         let query = query.get(1..).unwrap_or_default();
-        Ok(Self {
-            authority,
-            portal,
-            api,
-            method,
-            query,
-        })
+        Ok(Self { authority, portal, api, method, query })
     }
 
     /// Whether the caller asked for XML by the method's suffix (versions 1 and 2 only).
@@ -111,11 +101,7 @@ fn method<'b>(mut next: impl FnMut() -> Option<&'b [u8]>) -> Result<(Api, &'b [u
         (Some(key), Some(method), None) if is_webhook(first, key) => method,
         _ => return Err(not_a_method()),
     };
-    if is_method(method) {
-        Ok((api, method))
-    } else {
-        Err(not_a_method())
-    }
+    if is_method(method) { Ok((api, method)) } else { Err(not_a_method()) }
 }
 
 /// The user and secret of a webhook URL, which the gateway replaces by its own credential.
@@ -123,43 +109,32 @@ fn is_webhook(user: &[u8], key: &[u8]) -> bool {
     user.len() <= 20
         && user.iter().all(u8::is_ascii_digit)
         && key.len() <= 128
-        && key
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_' || *byte == b'-')
+        && key.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_' || *byte == b'-')
 }
 
 fn is_method(method: &[u8]) -> bool {
     method.len() <= METHOD_MAX
         && method.split(|byte| *byte == b'.').all(|word| {
             !word.is_empty()
-                && word
-                    .iter()
-                    .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+                && word.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
         })
 }
 
 fn is_portal_name(name: &str) -> bool {
     name.len() <= 255
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte))
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte))
 }
 
 fn split_authority(target: &[u8]) -> Result<(Option<&[u8]>, &[u8]), Refusal> {
     if target.first() == Some(&b'/') {
         return Ok((None, target));
     }
-    let scheme = target
-        .get(..7)
-        .is_some_and(|start| start.eq_ignore_ascii_case(b"http://"));
+    let scheme = target.get(..7).is_some_and(|start| start.eq_ignore_ascii_case(b"http://"));
     let rest = target
         .get(7..)
         .filter(|_| scheme)
         .ok_or_else(|| malformed("the request target is neither a path nor an http:// address"))?;
-    let end = rest
-        .iter()
-        .position(|byte| b"/?".contains(byte))
-        .unwrap_or(rest.len());
+    let end = rest.iter().position(|byte| b"/?".contains(byte)).unwrap_or(rest.len());
     let (authority, rest) = rest.split_at(end);
     Ok((Some(authority), rest))
 }
@@ -177,10 +152,7 @@ fn unknown(portals: &Portals) -> Refusal {
     let description = match names.as_slice() {
         [] => "no portal is configured: add one under [portals.NAME] and import its token".into(),
         names => {
-            let shown = names
-                .get(..names.len().min(10))
-                .unwrap_or_default()
-                .join(", ");
+            let shown = names.get(..names.len().min(10)).unwrap_or_default().join(", ");
             format!(
                 "which portal? name it in the path (/NAME/rest/...), in the X-B24-Portal header, \
                  or set gateway.default_portal; configured: {shown}"
@@ -201,12 +173,7 @@ mod tests {
         let parsed = Target::parse(target.as_bytes());
         let seen = parsed.as_ref().ok().map(|found| {
             let text = |bytes| std::str::from_utf8(bytes).unwrap();
-            (
-                found.portal,
-                found.api,
-                text(found.method),
-                text(found.query),
-            )
+            (found.portal, found.api, text(found.method), text(found.query))
         });
         assert_eq!(seen, expected, "{target}");
     }
@@ -215,44 +182,17 @@ mod tests {
     fn every_shape_that_real_clients_send_is_a_method() {
         use Api::{V1, V3};
         check("/rest/profile", Some((None, V1, "profile", "")));
-        check(
-            "/rest/crm.deal.list.json?a=1?b",
-            Some((None, V1, "crm.deal.list.json", "a=1?b")),
-        );
-        check(
-            "/rest/crm.deal.Get.xml/",
-            Some((None, V1, "crm.deal.Get.xml", "")),
-        );
+        check("/rest/crm.deal.list.json?a=1?b", Some((None, V1, "crm.deal.list.json", "a=1?b")));
+        check("/rest/crm.deal.Get.xml/", Some((None, V1, "crm.deal.Get.xml", "")));
         check("/rest//crm.deal.get/", Some((None, V1, "crm.deal.get", "")));
-        check(
-            "/rest/1/K//crm.deal.get/?x",
-            Some((None, V1, "crm.deal.get", "x")),
-        );
-        check(
-            "/rest/1/abc123/tasks.flow.Flow.get",
-            Some((None, V1, "tasks.flow.Flow.get", "")),
-        );
-        check(
-            "/rest/api/tasks.task.get",
-            Some((None, V3, "tasks.task.get", "")),
-        );
-        check(
-            "/rest/api/1/K/tasks.task.get",
-            Some((None, V3, "tasks.task.get", "")),
-        );
+        check("/rest/1/K//crm.deal.get/?x", Some((None, V1, "crm.deal.get", "x")));
+        check("/rest/1/abc123/tasks.flow.Flow.get", Some((None, V1, "tasks.flow.Flow.get", "")));
+        check("/rest/api/tasks.task.get", Some((None, V3, "tasks.task.get", "")));
+        check("/rest/api/1/K/tasks.task.get", Some((None, V3, "tasks.task.get", "")));
         check("/rest/api", Some((None, V1, "api", "")));
-        check(
-            "/acme/rest/profile",
-            Some((Some("acme"), V1, "profile", "")),
-        );
-        check(
-            "/acme.bitrix24.com/rest/1/k/a.b",
-            Some((Some("acme.bitrix24.com"), V1, "a.b", "")),
-        );
-        check(
-            "http://acme.bitrix24.com/rest/profile",
-            Some((None, V1, "profile", "")),
-        );
+        check("/acme/rest/profile", Some((Some("acme"), V1, "profile", "")));
+        check("/acme.bitrix24.com/rest/1/k/a.b", Some((Some("acme.bitrix24.com"), V1, "a.b", "")));
+        check("http://acme.bitrix24.com/rest/profile", Some((None, V1, "profile", "")));
     }
 
     #[test]

@@ -177,11 +177,7 @@ impl Upload {
             if inbound.inbox.is_none() {
                 inbound.inbox = Some(Buffer::lend_large());
             }
-            let Inbound {
-                stream,
-                inbox,
-                deadline,
-            } = &mut *inbound;
+            let Inbound { stream, inbox, deadline } = &mut *inbound;
             let reading = poll_fn(|cx| {
                 if let Some(conn) = conn.as_deref_mut() {
                     if let Poll::Ready(answer) = conn.poll_read(cx) {
@@ -215,9 +211,7 @@ impl Upload {
                 if chunked.is_done() {
                     return Ok(Some(Next::End));
                 }
-                let piece = chunked
-                    .next(inbound.bytes())
-                    .map_err(|_broken| broken_chunks())?;
+                let piece = chunked.next(inbound.bytes()).map_err(|_broken| broken_chunks())?;
                 inbound.consume(piece.skip);
                 if self.recorded + piece.data as u64 > self.most {
                     return Err(too_large(self.most).into());
@@ -334,11 +328,7 @@ async fn send_piece(conn: &mut Conn, data: &[u8], framing: Framing, pace: Pace<'
         return timed(pace, conn.send(&mut [IoSlice::new(data)])).await;
     }
     let size = format!("{:x}\r\n", data.len());
-    let mut slices = [
-        IoSlice::new(size.as_bytes()),
-        IoSlice::new(data),
-        IoSlice::new(b"\r\n"),
-    ];
+    let mut slices = [IoSlice::new(size.as_bytes()), IoSlice::new(data), IoSlice::new(b"\r\n")];
     timed(pace, conn.send(&mut slices)).await
 }
 

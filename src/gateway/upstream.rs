@@ -126,9 +126,7 @@ impl Conn {
                     }
                 }
             }
-            Pin::new(&mut self.stream)
-                .poll_flush(cx)
-                .map_ok(|()| Sent::All)
+            Pin::new(&mut self.stream).poll_flush(cx).map_ok(|()| Sent::All)
         })
         .await
     }
@@ -201,10 +199,7 @@ pub(crate) fn sweep() {
     let now = Instant::now();
     IDLE.with_borrow_mut(|idle| {
         for stack in idle.values_mut() {
-            stack.retain(|conn| {
-                conn.idle_since
-                    .is_some_and(|since| now - since <= conn.idle_max)
-            });
+            stack.retain(|conn| conn.idle_since.is_some_and(|since| now - since <= conn.idle_max));
         }
         idle.retain(|_, stack| !stack.is_empty());
     });
@@ -215,11 +210,7 @@ fn take_idle(site: u64) -> Option<Conn> {
 }
 
 fn at_least_one(count: usize) -> io::Result<()> {
-    if count == 0 {
-        Err(io::Error::from(io::ErrorKind::UnexpectedEof))
-    } else {
-        Ok(())
-    }
+    if count == 0 { Err(io::Error::from(io::ErrorKind::UnexpectedEof)) } else { Ok(()) }
 }
 
 /// Nothing was sent in any of these.
@@ -230,17 +221,15 @@ fn unreachable(site: &Site, error: &TransportError) -> Refusal {
             Kind::PortalTls,
             "the portal's certificate is not trusted: if it is self-hosted, set ca_file",
         ),
-        TransportError::Name(_) => Refusal::new(
-            Kind::PortalUnreachable,
-            "the portal's host name does not resolve",
-        ),
+        TransportError::Name(_) => {
+            Refusal::new(Kind::PortalUnreachable, "the portal's host name does not resolve")
+        }
         TransportError::Connect(_) => {
             Refusal::new(Kind::PortalUnreachable, "the portal refuses connections")
         }
-        TransportError::Timeout => Refusal::new(
-            Kind::PortalUnreachable,
-            "the portal accepts no connection in time",
-        ),
+        TransportError::Timeout => {
+            Refusal::new(Kind::PortalUnreachable, "the portal accepts no connection in time")
+        }
     }
 }
 

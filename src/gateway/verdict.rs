@@ -49,9 +49,7 @@ pub(crate) fn look(reply: &Reply) -> Look {
         (200, Content::Json | Content::Xml, Encoding::Plain) if !reply.is_file => Look::Start,
         // An error object packs into a few hundred bytes; anything larger is an ordinary answer.
         (200, Content::Json | Content::Xml, Encoding::Gzip)
-            if reply
-                .declared
-                .is_none_or(|length| length <= PACKED_ERROR_MAX) =>
+            if reply.declared.is_none_or(|length| length <= PACKED_ERROR_MAX) =>
         {
             Look::Whole
         }
@@ -140,10 +138,7 @@ fn xml_code(body: &[u8]) -> Option<String> {
 
 fn unpack(body: &[u8]) -> Option<Vec<u8>> {
     let mut unpacked = Vec::new();
-    flate2::read::GzDecoder::new(body)
-        .take(UNPACKED_MAX)
-        .read_to_end(&mut unpacked)
-        .ok()?;
+    flate2::read::GzDecoder::new(body).take(UNPACKED_MAX).read_to_end(&mut unpacked).ok()?;
     Some(unpacked)
 }
 
@@ -161,15 +156,9 @@ mod tests {
 
     fn check(status: u16, api: Api, body: &[u8], expected: Finding) {
         let packed = body.starts_with(b"\x1f\x8b");
-        let encoding = if packed {
-            "Content-Encoding: gzip\r\n"
-        } else {
-            ""
-        };
+        let encoding = if packed { "Content-Encoding: gzip\r\n" } else { "" };
         let wire = format!("HTTP/1.1 {status} X\r\n{encoding}\r\n");
-        let Ok(Parsed::Final(_, reply)) = reply::parse(wire.as_bytes(), false) else {
-            panic!()
-        };
+        let Ok(Parsed::Final(_, reply)) = reply::parse(wire.as_bytes(), false) else { panic!() };
         let shown = String::from_utf8_lossy(body);
         assert_eq!(judge(&reply, api, body), expected, "{status} {shown}");
     }
@@ -218,18 +207,8 @@ mod tests {
             check(401, Api::V1, body.as_bytes(), Finding::Unauthorized);
         }
         check(401, Api::V1, b"", Finding::Unauthorized);
-        check(
-            401,
-            Api::V1,
-            b"<html>expired_token</html>",
-            Finding::Unauthorized,
-        );
-        check(
-            401,
-            Api::V1,
-            br#"{"error":"CONNECTION_ERROR"}"#,
-            Finding::ConnectionError,
-        );
+        check(401, Api::V1, b"<html>expired_token</html>", Finding::Unauthorized);
+        check(401, Api::V1, br#"{"error":"CONNECTION_ERROR"}"#, Finding::ConnectionError);
     }
 
     #[test]
@@ -242,47 +221,22 @@ mod tests {
 
     #[test]
     fn limits_are_told_from_other_503_and_429() {
-        check(
-            503,
-            Api::V1,
-            br#"{"error":"QUERY_LIMIT_EXCEEDED"}"#,
-            Finding::QueryLimit,
-        );
-        check(
-            429,
-            Api::V1,
-            br#"{"error":"OPERATION_TIME_LIMIT"}"#,
-            Finding::OperationTime,
-        );
-        check(
-            503,
-            Api::V1,
-            br#"{"error":"OVERLOAD_LIMIT"}"#,
-            Finding::Ordinary,
-        );
+        check(503, Api::V1, br#"{"error":"QUERY_LIMIT_EXCEEDED"}"#, Finding::QueryLimit);
+        check(429, Api::V1, br#"{"error":"OPERATION_TIME_LIMIT"}"#, Finding::OperationTime);
+        check(503, Api::V1, br#"{"error":"OVERLOAD_LIMIT"}"#, Finding::Ordinary);
         check(503, Api::V1, b"<html>503</html>", Finding::Ordinary);
     }
 
     #[test]
     fn a_result_that_mentions_an_error_is_a_result() {
-        check(
-            200,
-            Api::V1,
-            br#"{"result":{"error":"expired_token"}}"#,
-            Finding::Ordinary,
-        );
-        assert!(!starts_like_an_error(
-            br#"{"result":{"error":"expired_token"}}"#
-        ));
+        check(200, Api::V1, br#"{"result":{"error":"expired_token"}}"#, Finding::Ordinary);
+        assert!(!starts_like_an_error(br#"{"result":{"error":"expired_token"}}"#));
         assert!(starts_like_an_error(br#"{"error":"expired_token"}"#));
     }
 
     #[test]
     fn a_packed_bomb_is_unpacked_no_further_than_the_limit() {
         let bomb = gzip(&"x".repeat(10 * 1024 * 1024));
-        assert_eq!(
-            unpack(&bomb).map(|body| body.len() as u64),
-            Some(UNPACKED_MAX)
-        );
+        assert_eq!(unpack(&bomb).map(|body| body.len() as u64), Some(UNPACKED_MAX));
     }
 }

@@ -61,9 +61,7 @@ impl<'b> Provenance<'b> {
         }
         if let (Some(authority), Some(host)) = (authority, self.host) {
             if !authority.eq_ignore_ascii_case(host) {
-                return Err(malformed(
-                    "the Host field and the address in the target differ",
-                ));
+                return Err(malformed("the Host field and the address in the target differ"));
             }
         }
         if self.forwarded && !wall.settings.behind_proxy {
@@ -84,21 +82,14 @@ impl<'b> Provenance<'b> {
                  it is yours",
             ));
         }
-        if self
-            .referer
-            .is_some_and(|referer| !wall.allows(origin_of(referer)))
-        {
-            return Err(refused(
-                "a Referer field shows that a web page sends this request",
-            ));
+        if self.referer.is_some_and(|referer| !wall.allows(origin_of(referer))) {
+            return Err(refused("a Referer field shows that a web page sends this request"));
         }
         let foreign = |site: &[u8]| {
             !site.eq_ignore_ascii_case(b"none") && !site.eq_ignore_ascii_case(b"same-origin")
         };
         if self.page || (!allowed && self.fetch_site.is_some_and(foreign)) {
-            return Err(refused(
-                "browsers are refused; this address is for programs",
-            ));
+            return Err(refused("browsers are refused; this address is for programs"));
         }
         Ok(())
     }
@@ -137,10 +128,7 @@ impl Wall<'_> {
     }
 
     fn allows(&self, origin: &[u8]) -> bool {
-        self.settings
-            .origins
-            .iter()
-            .any(|known| known.as_bytes().eq_ignore_ascii_case(origin))
+        self.settings.origins.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(origin))
     }
 }
 

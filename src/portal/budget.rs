@@ -27,10 +27,7 @@ impl Budget {
     }
 
     /// Waits for a place.
-    #[expect(
-        clippy::unused_async,
-        reason = "a place is waited for as soon as there is a bucket"
-    )]
+    #[expect(clippy::unused_async, reason = "a place is waited for as soon as there is a bucket")]
     pub async fn place(&self) -> Place {
         Place(())
     }

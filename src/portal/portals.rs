@@ -39,21 +39,14 @@ impl Portals {
 
     /// All names, sorted.
     pub fn names(&self) -> Vec<String> {
-        let mut names: Vec<_> = self
-            .by_name
-            .iter()
-            .map(|entry| entry.key().clone())
-            .collect();
+        let mut names: Vec<_> = self.by_name.iter().map(|entry| entry.key().clone()).collect();
         names.sort_unstable();
         names
     }
 
     /// All portals, sorted by name.
     pub fn all(&self) -> Vec<Arc<Portal>> {
-        self.names()
-            .iter()
-            .filter_map(|name| self.by_name(name))
-            .collect()
+        self.names().iter().filter_map(|name| self.by_name(name)).collect()
     }
 
     /// Adds a portal or replaces the one of the same name.

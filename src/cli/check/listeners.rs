@@ -35,12 +35,12 @@ fn tcp(section: &str, address: SocketAddr, running: bool) -> Finding {
         Ok(_) => Finding::Right(format!("{name} is free")),
         Err(error) => match error.kind() {
             ErrorKind::AddrInUse => in_use(&name, running),
-            ErrorKind::PermissionDenied => wrong(format!(
-                "{name} may not be opened by this user; use a port above 1023"
-            )),
-            ErrorKind::AddrNotAvailable => wrong(format!(
-                "{name} is not an address of this machine; use one that is"
-            )),
+            ErrorKind::PermissionDenied => {
+                wrong(format!("{name} may not be opened by this user; use a port above 1023"))
+            }
+            ErrorKind::AddrNotAvailable => {
+                wrong(format!("{name} is not an address of this machine; use one that is"))
+            }
             _ => wrong(format!("{name} cannot be opened: {error}")),
         },
     }
@@ -61,22 +61,15 @@ async fn unix(section: &str, path: &Path, running: bool) -> Finding {
     if folder.as_os_str().is_empty() || folder.is_dir() {
         return Finding::Right(format!("{name} is free"));
     }
-    wrong(format!(
-        "{name} is in a folder that does not exist; mkdir {}",
-        folder.display()
-    ))
+    wrong(format!("{name} is in a folder that does not exist; mkdir {}", folder.display()))
 }
 
 /// A port in use is as it should be while the gateway runs, so that `check` can precede a reload.
 fn in_use(name: &str, running: bool) -> Finding {
     if running {
-        return Finding::Note(format!(
-            "{name} is in use, by a running b24gate as it seems"
-        ));
+        return Finding::Note(format!("{name} is in use, by a running b24gate as it seems"));
     }
-    wrong(format!(
-        "{name} is in use; is b24gate already running? If not, use another port"
-    ))
+    wrong(format!("{name} is in use; is b24gate already running? If not, use another port"))
 }
 
 fn wrong(text: String) -> Finding {

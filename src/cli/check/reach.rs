@@ -17,18 +17,13 @@ use super::Finding;
 
 /// Tries every portal and every OAuth server, all at the same time.
 pub(super) async fn check(config: &Config) -> Vec<Finding> {
-    let portals = config.portals.values().map(|portal| {
-        (
-            format!("portals.{}: url {}", portal.name, portal.url),
-            portal.url.clone(),
-        )
-    });
+    let portals = config
+        .portals
+        .values()
+        .map(|portal| (format!("portals.{}: url {}", portal.name, portal.url), portal.url.clone()));
     let servers = config.apps.values().map(|app| {
         let server = &app.oauth_server;
-        (
-            format!("apps.{}: oauth_server {server}", app.name),
-            server.clone(),
-        )
+        (format!("apps.{}: oauth_server {server}", app.name), server.clone())
     });
     let mut attempts = JoinSet::new();
     for (index, (name, endpoint)) in portals.chain(servers).enumerate() {

@@ -55,10 +55,7 @@ async fn a_portal_that_refuses_is_told_from_one_whose_name_does_not_resolve() {
     let dir = TempDir::new().unwrap();
     let open = TcpListener::bind("127.0.0.1:0").unwrap();
     let open = open.local_addr().map(|address| (open, address)).unwrap();
-    let closed = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let text = format!(
         "{APP}oauth_server = \"http://oauth.localhost:{}\"\n\
          [portals.a]\nurl = \"http://{}\"\n[portals.b]\nurl = \"http://{closed}\"\n\
@@ -72,10 +69,7 @@ async fn a_portal_that_refuses_is_told_from_one_whose_name_does_not_resolve() {
     assert!(matches!(&findings[3], Finding::Right(text) if text.starts_with("apps.main: oauth")));
     let wrong = wrong(&findings);
     assert!(wrong[0].contains("refuses connections"), "{wrong:?}");
-    assert!(
-        wrong[1].contains("DNS") || wrong[1].contains("timeout"),
-        "{wrong:?}"
-    );
+    assert!(wrong[1].contains("DNS") || wrong[1].contains("timeout"), "{wrong:?}");
 }
 
 #[test]
@@ -123,10 +117,7 @@ fn a_state_directory_that_others_can_reach_is_unsafe() {
         let findings = state(dir.path());
         assert_eq!(wrong(&findings).is_empty(), safe, "{mode:o}: {findings:?}");
     }
-    assert!(matches!(
-        state(&dir.path().join("none")).as_slice(),
-        [Finding::Note(_)]
-    ));
+    assert!(matches!(state(&dir.path().join("none")).as_slice(), [Finding::Note(_)]));
 }
 
 #[test]

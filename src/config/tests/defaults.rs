@@ -30,10 +30,7 @@ fn without_a_file_the_documented_defaults_hold() {
     let config = Config::without_file().unwrap();
     assert_eq!(config.source, None);
     assert!(config.warnings.is_empty());
-    assert_eq!(
-        config.gateway.listen,
-        [Listen::Tcp(address("127.0.0.1:8024"))]
-    );
+    assert_eq!(config.gateway.listen, [Listen::Tcp(address("127.0.0.1:8024"))]);
     assert_eq!(config.gateway.default_portal, None);
     assert!(config.gateway.hosts.is_empty() && config.gateway.origins.is_empty());
     assert!(!config.gateway.behind_proxy);
@@ -54,15 +51,9 @@ fn a_portal_with_nothing_but_a_url_gets_the_documented_defaults() {
     let config = accepted(&format!("{APP}{PORTAL}"));
     let portal = &config.portals["acme"];
     assert_eq!(portal.url.to_string(), "https://acme.bitrix24.com");
-    assert_eq!(
-        (portal.url.port, portal.inject, portal.plan),
-        (443, Inject::Auto, Plan::Standard)
-    );
+    assert_eq!((portal.url.port, portal.inject, portal.plan), (443, Inject::Auto, Plan::Standard));
     assert_eq!(portal.ca_file, None);
-    assert_eq!(
-        portal.app.oauth_server.to_string(),
-        "https://oauth.bitrix24.tech"
-    );
+    assert_eq!(portal.app.oauth_server.to_string(), "https://oauth.bitrix24.tech");
     assert_eq!(portal.app.client_secret.expose(), "S-canary");
     assert_eq!(config.gateway.default_portal.as_deref(), Some("acme"));
 }
@@ -73,11 +64,8 @@ fn the_example_names_every_key_with_the_default_the_parser_uses() {
     let example: toml::Table = text.parse().unwrap();
     for section in keys::SECTIONS {
         let table = &example[section.name];
-        let table = if section.named {
-            table.as_table().unwrap().values().next()
-        } else {
-            Some(table)
-        };
+        let table =
+            if section.named { table.as_table().unwrap().values().next() } else { Some(table) };
         for key in section.usable() {
             let header = section.header();
             let shown = table.unwrap().get(key.name);
@@ -94,14 +82,8 @@ fn the_example_names_every_key_with_the_default_the_parser_uses() {
 fn the_example_is_accepted_as_it_stands_and_changes_nothing() {
     let example = accepted(EXAMPLE);
     let defaults = Config::without_file().unwrap();
-    assert_eq!(
-        format!("{:?}", example.gateway),
-        format!("{:?}", defaults.gateway)
-    );
-    assert_eq!(
-        format!("{:?}", example.store),
-        format!("{:?}", defaults.store)
-    );
+    assert_eq!(format!("{:?}", example.gateway), format!("{:?}", defaults.gateway));
+    assert_eq!(format!("{:?}", example.store), format!("{:?}", defaults.store));
     assert!(example.portals.is_empty());
 }
 
@@ -110,9 +92,7 @@ fn the_example_is_accepted_with_every_key_in_force() {
     // Of keys that exclude each other, one can stay; files and variables are not here.
     let gone = ["key_env", "client_secret_env", "client_secret_file"];
     let text = example_in_full();
-    let lines = text
-        .lines()
-        .filter(|line| !gone.iter().any(|key| line.starts_with(key)));
+    let lines = text.lines().filter(|line| !gone.iter().any(|key| line.starts_with(key)));
     let config = accepted(&lines.collect::<Vec<_>>().join("\n"));
     assert_eq!(config.portals["acme"].app.name, "main");
     assert_eq!(
@@ -126,11 +106,7 @@ fn a_key_of_a_later_version_has_no_default_and_is_not_in_the_example() {
     for key in keys::SECTIONS.iter().flat_map(|section| section.keys) {
         if key.support == Support::Later {
             assert_eq!(key.default, None, "{}", key.name);
-            assert!(
-                !EXAMPLE.contains(&format!("\n#{} =", key.name)),
-                "{}",
-                key.name
-            );
+            assert!(!EXAMPLE.contains(&format!("\n#{} =", key.name)), "{}", key.name);
         }
     }
 }
@@ -154,12 +130,7 @@ fn sizes_are_read_in_every_way_they_may_be_written() {
         let config = accepted(&format!("[gateway]\nmax_body = {written}\n"));
         assert_eq!(config.gateway.max_body, bytes, "{written}");
     }
-    assert_eq!(
-        accepted("[gateway]\nreplay_memory = 0\n")
-            .gateway
-            .replay_memory,
-        0
-    );
+    assert_eq!(accepted("[gateway]\nreplay_memory = 0\n").gateway.replay_memory, 0);
 }
 
 #[test]
@@ -173,16 +144,9 @@ fn durations_are_read_in_every_way_they_may_be_written() {
         ("0.1s", 100),
     ] {
         let config = accepted(&format!("[gateway]\nportal_timeout = \"{written}\"\n"));
-        assert_eq!(
-            config.gateway.portal_timeout,
-            Duration::from_millis(millis),
-            "{written}"
-        );
+        assert_eq!(config.gateway.portal_timeout, Duration::from_millis(millis), "{written}");
     }
-    assert_eq!(
-        accepted("[gateway]\nmax_wait = \"0s\"\n").gateway.max_wait,
-        Duration::ZERO
-    );
+    assert_eq!(accepted("[gateway]\nmax_wait = \"0s\"\n").gateway.max_wait, Duration::ZERO);
 }
 
 #[test]
@@ -201,22 +165,14 @@ fn listeners_are_read_in_every_way_they_may_be_written() {
         ]
     );
     let single = accepted("[gateway]\nlisten = \"unix:/run/gate.sock\"\n");
-    assert_eq!(
-        single.gateway.listen,
-        [Listen::Unix(PathBuf::from("/run/gate.sock"))]
-    );
+    assert_eq!(single.gateway.listen, [Listen::Unix(PathBuf::from("/run/gate.sock"))]);
 }
 
 #[test]
 fn urls_lose_their_case_their_slash_and_nothing_else() {
     for (written, host, port, tls) in [
         ("https://ACME.Bitrix24.com/", "acme.bitrix24.com", 443, true),
-        (
-            "HTTPS://crm.example.com:8443",
-            "crm.example.com",
-            8443,
-            true,
-        ),
+        ("HTTPS://crm.example.com:8443", "crm.example.com", 8443, true),
         ("http://localhost:8090", "localhost", 8090, false),
         ("http://sandbox.localhost", "sandbox.localhost", 80, false),
         ("http://127.0.0.1:1", "127.0.0.1", 1, false),
@@ -225,15 +181,10 @@ fn urls_lose_their_case_their_slash_and_nothing_else() {
     ] {
         let config = accepted(&format!("{APP}[portals.a]\nurl = \"{written}\"\n"));
         let url = &config.portals["a"].url;
-        assert_eq!(
-            (url.host.as_str(), url.port, url.tls),
-            (host, port, tls),
-            "{written}"
-        );
+        assert_eq!((url.host.as_str(), url.port, url.tls), (host, port, tls), "{written}");
     }
-    let config = accepted(&format!(
-        "{APP}[portals.a]\nurl = \"http://crm.lan\"\nallow_http = true\n"
-    ));
+    let config =
+        accepted(&format!("{APP}[portals.a]\nurl = \"http://crm.lan\"\nallow_http = true\n"));
     assert_eq!(config.portals["a"].url.to_string(), "http://crm.lan");
 }
 
@@ -251,10 +202,7 @@ fn several_portals_have_no_default_until_one_is_named() {
     let two = format!("{APP}{PORTAL}[portals.bolt]\nurl = \"https://bolt.bitrix24.com\"\n");
     assert_eq!(accepted(&two).gateway.default_portal, None);
     let named = format!("gateway.default_portal = \"bolt\"\n{two}");
-    assert_eq!(
-        accepted(&named).gateway.default_portal.as_deref(),
-        Some("bolt")
-    );
+    assert_eq!(accepted(&named).gateway.default_portal.as_deref(), Some("bolt"));
 }
 
 #[test]

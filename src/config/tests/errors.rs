@@ -22,15 +22,9 @@ fn check(prefix: &str, rows: &[Row]) {
         let error = one_problem(&format!("{prefix}{text}\n"));
         let shown = error.to_string();
         let start = format!("/etc/b24gate/b24gate.toml:{line}: [{section}] ");
-        assert!(
-            shown.starts_with(&start),
-            "{shown}\nshould start with {start}\nin:\n{text}"
-        );
+        assert!(shown.starts_with(&start), "{shown}\nshould start with {start}\nin:\n{text}");
         for phrase in *said {
-            assert!(
-                shown.contains(phrase),
-                "{shown}\nshould say {phrase}\nin:\n{text}"
-            );
+            assert!(shown.contains(phrase), "{shown}\nshould say {phrase}\nin:\n{text}");
         }
         assert!(!shown.contains("canary"), "a secret is shown: {shown}");
         assert!(!shown.contains('\n'), "more than one line: {shown}");
@@ -63,10 +57,7 @@ fn a_problem_names_the_key_it_is_about() {
     let error = one_problem("[gateway]\nmax_wait = \"1h\"\n");
     let problem = &error.problems()[0];
     assert_eq!(problem.key.as_deref(), Some("max_wait"));
-    assert_eq!(
-        (problem.section.as_deref(), problem.line),
-        (Some("gateway"), Some(2))
-    );
+    assert_eq!((problem.section.as_deref(), problem.line), (Some("gateway"), Some(2)));
 }
 
 #[test]
@@ -75,11 +66,7 @@ fn all_problems_are_told_at_once_in_the_order_of_the_file() {
         "[portals.acme]\nurll = 1\n[gateway]\nmax_wait = \"x\"\nlisten = [1, \"0.0.0.0:1\"]\n[zzz]\n",
     )
     .unwrap_err();
-    let lines: Vec<_> = error
-        .problems()
-        .iter()
-        .filter_map(|problem| problem.line)
-        .collect();
+    let lines: Vec<_> = error.problems().iter().filter_map(|problem| problem.line).collect();
     // No url, no app, an unknown key; a duration; two elements of one list; a section.
     assert_eq!(lines, [1, 1, 2, 4, 5, 5, 6], "{error}");
     assert_eq!(error.to_string().lines().count(), 7);
@@ -88,10 +75,7 @@ fn all_problems_are_told_at_once_in_the_order_of_the_file() {
 #[test]
 fn a_broken_app_is_told_once_and_not_again_by_its_portals() {
     let error = one_problem(&format!("[apps.main]\nclient_id = \"a\"\n{PORTAL}"));
-    assert!(
-        error.to_string().contains("client_secret is missing"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("client_secret is missing"), "{error}");
 }
 
 #[test]
@@ -99,10 +83,7 @@ fn syntax_errors_are_told_with_file_and_line_and_without_the_text() {
     for (text, line) in [
         ("[gateway\n", 1),
         ("[gateway]\nlisten = \n", 2),
-        (
-            "[apps.main]\nclient_id = \"a\"\nclient_secret = \"S-canary\n",
-            3,
-        ),
+        ("[apps.main]\nclient_id = \"a\"\nclient_secret = \"S-canary\n", 3),
         ("[apps.main]\nclient_secret = S-canary\n", 2),
         ("[gateway]\nhosts = []\nhosts = []\n", 3),
         ("[gateway]\n[admin]\n[gateway]\n", 3),
@@ -111,10 +92,7 @@ fn syntax_errors_are_told_with_file_and_line_and_without_the_text() {
         let error = parse(text).expect_err(text);
         let shown = error.to_string();
         let start = format!("/etc/b24gate/b24gate.toml:{line}: not valid TOML: ");
-        assert!(
-            shown.starts_with(&start),
-            "{shown}\nshould start with {start}"
-        );
+        assert!(shown.starts_with(&start), "{shown}\nshould start with {start}");
         assert!(!shown.contains("canary"), "{shown}");
         assert_eq!(error.exit_code(), 2);
     }
@@ -123,14 +101,8 @@ fn syntax_errors_are_told_with_file_and_line_and_without_the_text() {
 #[test]
 fn a_key_outside_every_section_is_sent_to_its_section() {
     let shown = one_problem("listen = \"127.0.0.1:1\"\n").to_string();
-    assert!(
-        shown.contains(":1: unknown key \"listen\" outside every section"),
-        "{shown}"
-    );
-    assert!(
-        shown.contains("belongs in [gateway] or [admin] or [callback]"),
-        "{shown}"
-    );
+    assert!(shown.contains(":1: unknown key \"listen\" outside every section"), "{shown}");
+    assert!(shown.contains("belongs in [gateway] or [admin] or [callback]"), "{shown}");
     assert!(one_problem("xyzzy = 1\n").to_string().contains("remove it"));
 }
 

@@ -44,18 +44,11 @@ fn a_secret_file_that_others_can_reach_is_refused_with_the_mend() {
         let (_dir, file) = secret_file(mode, "S-canary\n");
         let error = Config::load(Some(&file)).unwrap_err();
         assert_eq!(error.exit_code(), 3, "{mode:o}");
-        let [problem] = error.problems() else {
-            panic!("{error}")
-        };
+        let [problem] = error.problems() else { panic!("{error}") };
         assert_eq!((problem.fault, problem.line), (Fault::UnsafeFile, Some(3)));
         let secret = file.with_file_name("main.secret");
         assert!(problem.text.contains("unsafe file"), "{error}");
-        assert!(
-            problem
-                .text
-                .contains(&format!("chmod 600 {}", secret.display())),
-            "{error}"
-        );
+        assert!(problem.text.contains(&format!("chmod 600 {}", secret.display())), "{error}");
         assert!(!error.to_string().contains("S-canary"));
     }
 }
@@ -71,13 +64,7 @@ fn an_unsafe_file_beside_another_problem_is_a_configuration_error() {
 
 #[test]
 fn a_secret_file_that_holds_no_secret_is_refused_without_being_repeated() {
-    for contents in [
-        "",
-        "\n",
-        "S-canary two",
-        "S-canary\nS-canary\n",
-        &"S-canary".repeat(10_000),
-    ] {
+    for contents in ["", "\n", "S-canary two", "S-canary\nS-canary\n", &"S-canary".repeat(10_000)] {
         let (_dir, file) = secret_file(0o600, contents);
         let error = Config::load(Some(&file)).unwrap_err();
         assert_eq!(error.exit_code(), 2);
@@ -87,10 +74,7 @@ fn a_secret_file_that_holds_no_secret_is_refused_without_being_repeated() {
 
 #[test]
 fn a_secret_file_that_is_a_directory_or_missing_is_named() {
-    for (name, said) in [
-        (".", "is not a file"),
-        ("nowhere.secret", "nowhere.secret: "),
-    ] {
+    for (name, said) in [(".", "is not a file"), ("nowhere.secret", "nowhere.secret: ")] {
         let text = format!("[apps.main]\nclient_id = \"a\"\nclient_secret_file = \"{name}\"\n");
         let dir = TempDir::new().unwrap();
         let file = write(&dir, "b24gate.toml", 0o600, &text);
@@ -104,13 +88,8 @@ fn an_inline_secret_in_a_file_that_others_can_read_is_a_warning() {
     let dir = TempDir::new().unwrap();
     let text = format!("{APP}{PORTAL}");
     let open = Config::load(Some(&write(&dir, "open.toml", 0o644, &text))).unwrap();
-    let [warning] = open.warnings.as_slice() else {
-        panic!("{:?}", open.warnings)
-    };
-    assert!(
-        warning.contains("chmod 600") && warning.contains("open.toml"),
-        "{warning}"
-    );
+    let [warning] = open.warnings.as_slice() else { panic!("{:?}", open.warnings) };
+    assert!(warning.contains("chmod 600") && warning.contains("open.toml"), "{warning}");
     let closed = Config::load(Some(&write(&dir, "closed.toml", 0o600, &text))).unwrap();
     assert!(closed.warnings.is_empty());
     let none = Config::load(Some(&write(&dir, "none.toml", 0o644, ""))).unwrap();
@@ -120,12 +99,7 @@ fn an_inline_secret_in_a_file_that_others_can_read_is_a_warning() {
 #[test]
 fn a_key_file_is_checked_where_it_exists() {
     let dir = TempDir::new().unwrap();
-    let file = write(
-        &dir,
-        "b24gate.toml",
-        0o600,
-        "store.key_file = \"seal.key\"\n",
-    );
+    let file = write(&dir, "b24gate.toml", 0o600, "store.key_file = \"seal.key\"\n");
     let key = write(&dir, "seal.key", 0o600, "k");
     let config = Config::load(Some(&file)).unwrap();
     assert!(matches!(config.store.key, KeySource::File(path) if path == key));
@@ -140,38 +114,15 @@ fn a_file_that_is_named_must_exist_and_a_well_known_one_may() {
     let missing = dir.path().join("missing.toml");
     let well_known = [missing.to_str().unwrap(), here.to_str().unwrap()];
     let find = |named: Option<&PathBuf>, environment: Option<&PathBuf>| {
-        locate(
-            named.cloned(),
-            environment.map(|path| path.clone().into()),
-            &well_known,
-        )
+        locate(named.cloned(), environment.map(|path| path.clone().into()), &well_known)
     };
     assert_eq!(find(None, None).unwrap(), Some(here.clone()));
-    assert_eq!(
-        find(Some(&here), Some(&missing)).unwrap(),
-        Some(here.clone())
-    );
-    assert_eq!(
-        find(None, Some(&PathBuf::new())).unwrap(),
-        Some(here.clone())
-    );
+    assert_eq!(find(Some(&here), Some(&missing)).unwrap(), Some(here.clone()));
+    assert_eq!(find(None, Some(&PathBuf::new())).unwrap(), Some(here.clone()));
     assert_eq!(find(None, Some(&here)).unwrap().as_ref(), Some(&here));
-    assert!(
-        find(Some(&missing), None)
-            .unwrap_err()
-            .to_string()
-            .contains("--config")
-    );
-    assert!(
-        find(None, Some(&missing))
-            .unwrap_err()
-            .to_string()
-            .contains("$B24GATE_CONFIG")
-    );
-    assert_eq!(
-        locate(None, None, &[missing.to_str().unwrap()]).unwrap(),
-        None
-    );
+    assert!(find(Some(&missing), None).unwrap_err().to_string().contains("--config"));
+    assert!(find(None, Some(&missing)).unwrap_err().to_string().contains("$B24GATE_CONFIG"));
+    assert_eq!(locate(None, None, &[missing.to_str().unwrap()]).unwrap(), None);
 }
 
 #[test]
@@ -182,12 +133,7 @@ fn a_file_that_is_no_text_is_named_with_its_line() {
     let error = Config::load(Some(&path)).unwrap_err().to_string();
     assert!(error.contains("UTF-8 in line 2"), "{error}");
     fs::write(&path, vec![b'#'; 2 << 20]).unwrap();
-    assert!(
-        Config::load(Some(&path))
-            .unwrap_err()
-            .to_string()
-            .contains("larger than 1 MiB")
-    );
+    assert!(Config::load(Some(&path)).unwrap_err().to_string().contains("larger than 1 MiB"));
     let error = Config::load(Some(Path::new("/"))).unwrap_err().to_string();
     assert!(error.contains("cannot be read"), "{error}");
 }
@@ -195,11 +141,6 @@ fn a_file_that_is_no_text_is_named_with_its_line() {
 #[test]
 fn a_byte_order_mark_is_no_error() {
     let dir = TempDir::new().unwrap();
-    let file = write(
-        &dir,
-        "b24gate.toml",
-        0o600,
-        "\u{feff}[gateway]\nhosts = []\n",
-    );
+    let file = write(&dir, "b24gate.toml", 0o600, "\u{feff}[gateway]\nhosts = []\n");
     Config::load(Some(&file)).unwrap();
 }

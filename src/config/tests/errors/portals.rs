@@ -3,54 +3,19 @@
 use super::Row;
 
 pub(super) const SECTIONS: &[Row] = &[
-    (
-        "[gatway]\n",
-        1,
-        "gatway",
-        &["unknown section; did you mean [gateway]?"],
-    ),
-    (
-        "\n[portal.acme]\nurl = 1",
-        2,
-        "portal",
-        &["did you mean [portals.NAME]?"],
-    ),
-    (
-        "[xyzzy]\n",
-        1,
-        "xyzzy",
-        &["there are [gateway], [admin], [callback], [store], [apps.NAME]"],
-    ),
-    (
-        "gateway = 1\n",
-        1,
-        "gateway",
-        &["must be a section; write [gateway] on a line of its own"],
-    ),
-    (
-        "[[portals]]\nurl = 1",
-        1,
-        "portals",
-        &["write [portals.NAME]"],
-    ),
+    ("[gatway]\n", 1, "gatway", &["unknown section; did you mean [gateway]?"]),
+    ("\n[portal.acme]\nurl = 1", 2, "portal", &["did you mean [portals.NAME]?"]),
+    ("[xyzzy]\n", 1, "xyzzy", &["there are [gateway], [admin], [callback], [store], [apps.NAME]"]),
+    ("gateway = 1\n", 1, "gateway", &["must be a section; write [gateway] on a line of its own"]),
+    ("[[portals]]\nurl = 1", 1, "portals", &["write [portals.NAME]"]),
     (
         "[portals]\nurl = \"https://a.example\"",
         2,
         "portals",
         &["\"url\" stands outside a section [portals.NAME]"],
     ),
-    (
-        "[alerts]\nwebhook = \"x\"",
-        1,
-        "alerts",
-        &["not supported by this version"],
-    ),
-    (
-        "\n[clients.erp]\nweight = 1",
-        2,
-        "clients",
-        &["not supported by this version"],
-    ),
+    ("[alerts]\nwebhook = \"x\"", 1, "alerts", &["not supported by this version"]),
+    ("\n[clients.erp]\nweight = 1", 2, "clients", &["not supported by this version"]),
 ];
 
 /// Behind an application of three lines, so that the first line here is the fourth.
@@ -104,30 +69,10 @@ pub(super) const PORTALS: &[Row] = &[
         "portals.acme",
         &["user name or a password"],
     ),
-    (
-        "[portals.acme]\nurl = \"https://acme..com\"",
-        5,
-        "portals.acme",
-        &["no valid host name"],
-    ),
-    (
-        "[portals.acme]\nurl = \"https://10.0.0\"",
-        5,
-        "portals.acme",
-        &["no valid host name"],
-    ),
-    (
-        "[portals.acme]\nurl = \"https://acme.com:0\"",
-        5,
-        "portals.acme",
-        &["no valid port"],
-    ),
-    (
-        "[portals.acme]\nurl = \"https://[::1\"",
-        5,
-        "portals.acme",
-        &["a [ without its ]"],
-    ),
+    ("[portals.acme]\nurl = \"https://acme..com\"", 5, "portals.acme", &["no valid host name"]),
+    ("[portals.acme]\nurl = \"https://10.0.0\"", 5, "portals.acme", &["no valid host name"]),
+    ("[portals.acme]\nurl = \"https://acme.com:0\"", 5, "portals.acme", &["no valid port"]),
+    ("[portals.acme]\nurl = \"https://[::1\"", 5, "portals.acme", &["a [ without its ]"]),
     (
         "[portals.acme]\nurl = \"https://a.example\"\napp = \"mein\"",
         6,
@@ -209,12 +154,7 @@ pub(super) const PORTALS: &[Row] = &[
 ];
 
 pub(super) const APPS: &[Row] = &[
-    (
-        "[apps.main]\nclient_secret = \"S-canary\"",
-        1,
-        "apps.main",
-        &["client_id is missing"],
-    ),
+    ("[apps.main]\nclient_secret = \"S-canary\"", 1, "apps.main", &["client_id is missing"]),
     (
         "[apps.main]\nclient_id = \"a b\"\nclient_secret = \"S-canary\"",
         2,

@@ -1,0 +1,196 @@
+//! Puts the rooms together once, waits for signals, and takes them apart in the right order.
+
+mod desk;
+mod reload;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
+
+use crate::admin::{Admin, Readiness};
+use crate::config::Config;
+use crate::control::Control;
+use crate::credential::{Custody, OAuth};
+use crate::gateway::Gateway;
+use crate::gateway::listener::{BindError, Bound, Workers};
+use crate::portal::Portals;
+use crate::store::{OpenError, SqliteStore, StateDirectory, StoreError};
+use crate::transport::{Connector, TransportError};
+
+/// The running gateway.
+#[derive(Debug)]
+pub struct App {
+    gateway: Arc<Gateway>,
+    portals: Arc<Portals>,
+    custody: Arc<Custody>,
+    store: Arc<SqliteStore>,
+    connector: Connector,
+    config: ArcSwap<Config>,
+    readiness: Arc<Readiness>,
+    workers: Workers,
+    side_doors: Vec<JoinHandle<()>>,
+    addresses: Vec<String>,
+    /// Its lock keeps other processes out for as long as this one lives.
+    _state: StateDirectory,
+}
+
+/// Why the gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store does not open.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The store opens and cannot be read.
+    #[error("the store cannot be read: {0}")]
+    Load(#[from] StoreError),
+    /// An address is taken or not allowed.
+    #[error("{0} (is another b24gate running? `b24gate check` tells)")]
+    Bind(#[from] BindError),
+    /// Trusted certificates cannot be loaded.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The operating system refuses threads, signals or the control socket.
+    #[error("{what}: {source}")]
+    System {
+        /// What was being done.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+impl StartError {
+    /// The exit code of a process that ends with this error.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Store(error) => error.exit_code(),
+            Self::Transport(TransportError::Roots { .. }) => 2,
+            Self::Load(_) | Self::Bind(_) | Self::Transport(_) | Self::System { .. } => 1,
+        }
+    }
+}
+
+impl App {
+    /// Starts everything; on return the gateway is serving.
+    pub async fn start(config: Config, state: StateDirectory) -> Result<Self, StartError> {
+        raise_descriptor_limit();
+        // Addresses first: a second process on the same ports must not touch anything else.
+        let sockets =
+            config.gateway.listen.iter().map(Bound::bind).collect::<Result<Vec<_>, _>>()?;
+        let admin = listen(config.admin.listen).await?;
+        let callback = listen(config.callback.listen).await?;
+        let store = Arc::new(SqliteStore::open(&state, &config.store).await?);
+        let connector = Connector::new(None)?;
+        let oauth = OAuth::new(connector.clone());
+        let custody = Arc::new(Custody::new(store.clone(), oauth, Handle::current()));
+        let portals = Arc::new(Portals::default());
+        reload::populate(&portals, &config, &custody, &connector).await?;
+        let admin_url = format!("http://{}/", config.admin.listen);
+        let spool = state.path().to_owned();
+        let gateway =
+            Arc::new(Gateway::new(config.gateway.clone(), portals.clone(), admin_url, spool));
+        let readiness = Arc::new(Readiness::new(portals.clone()));
+        let count = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = Workers::start(&gateway, &sockets, count)
+            .map_err(|source| StartError::System { what: "starting workers", source })?;
+        let control = Control::bind(state.path())
+            .await
+            .map_err(|source| StartError::System { what: "opening the control socket", source })?;
+        let side_doors = vec![
+            tokio::spawn(control.serve(desk::desk(portals.clone()))),
+            tokio::spawn(Admin::new(readiness.clone(), portals.clone()).serve(admin)),
+            tokio::spawn(crate::admin::serve_callback(callback)),
+        ];
+        Ok(Self {
+            addresses: sockets.iter().map(Bound::address).collect(),
+            config: ArcSwap::from_pointee(config),
+            _state: state,
+            gateway,
+            portals,
+            custody,
+            store,
+            connector,
+            readiness,
+            workers,
+            side_doors,
+        })
+    }
+
+    /// Where clients connect.
+    pub fn addresses(&self) -> &[String] {
+        &self.addresses
+    }
+
+    /// The portals being served.
+    pub fn portals(&self) -> &Arc<Portals> {
+        &self.portals
+    }
+
+    /// Serves until SIGTERM or SIGINT; SIGHUP reloads the configuration from `source`.
+    pub async fn run(self, source: Option<PathBuf>) -> Result<(), StartError> {
+        let failed = |source| StartError::System { what: "waiting for signals", source };
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hangup.recv() => self.reload(source.as_deref()).await,
+            }
+        }
+        self.stop(terminate, interrupt).await;
+        Ok(())
+    }
+
+    /// Answers what is in flight, waits for exchanges, closes the store. Further signals change
+    /// nothing: an exchange that is cut short can cost a portal its credential.
+    async fn stop(self, mut terminate: Signal, mut interrupt: Signal) {
+        tracing::info!("stopping: no new connections, requests in flight are answered");
+        self.readiness.stop();
+        let impatient = tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                tracing::warn!("already stopping; a token refresh in flight is waited for");
+            }
+        });
+        self.workers.drain().await;
+        if !self.custody.flights().wait_idle(EXCHANGE_MAX).await {
+            tracing::error!("stopping although an exchange or its storing is not finished");
+        }
+        for door in self.side_doors {
+            door.abort();
+        }
+        self.store.close().await;
+        impatient.abort();
+        tracing::info!("stopped");
+    }
+}
+
+async fn listen(address: std::net::SocketAddr) -> Result<TcpListener, BindError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| BindError { address: address.to_string(), source })
+}
+
+/// Thousands of clients need as many descriptors; the usual soft limit is 1,024.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the limit of file descriptors stays as it is");
+    }
+}
+
+/// The token endpoint's time limit is half of this; the rest is for storing.
+const EXCHANGE_MAX: Duration = Duration::from_secs(60);

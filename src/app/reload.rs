@@ -1,0 +1,118 @@
+//! From a configuration to portals, at the start and again on SIGHUP.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::app::{App, StartError};
+use crate::config::{self, Config};
+use crate::credential::{Credential, Custody};
+use crate::portal::{Portal, Portals, Remembered};
+use crate::store::Record;
+use crate::transport::{Connector, TransportError};
+
+/// Makes `portals` what `config` says: all of it, or nothing. A portal that was there before keeps
+/// its credential, whatever else of it has changed.
+pub(super) async fn populate(
+    portals: &Portals,
+    config: &Config,
+    custody: &Arc<Custody>,
+    connector: &Connector,
+) -> Result<(), StartError> {
+    let mut records = custody.store().load().await?;
+    let mut made = Vec::new();
+    for settings in config.portals.values() {
+        let at = records.iter().position(|record| record.portal == settings.name);
+        let record = at.map(|at| records.swap_remove(at));
+        made.push(make(portals, settings, record, custody, connector)?);
+    }
+    for portal in made {
+        portals.put(portal);
+    }
+    let names: Vec<_> = config.portals.keys().map(String::as_str).collect();
+    portals.retain(&names);
+    portals.set_default(config.gateway.default_portal.as_deref());
+    Ok(())
+}
+
+fn make(
+    portals: &Portals,
+    settings: &config::Portal,
+    record: Option<Record>,
+    custody: &Arc<Custody>,
+    connector: &Connector,
+) -> Result<Arc<Portal>, TransportError> {
+    let connector = match &settings.ca_file {
+        None => connector.clone(),
+        Some(path) => Connector::new(Some(path))?,
+    };
+    let remembered = record.as_ref().map_or_else(Remembered::default, |record| Remembered {
+        inject: record.inject,
+        endpoint: record.endpoint.clone(),
+    });
+    if let Some(moved) = remembered.endpoint.as_ref().filter(|place| **place != settings.url) {
+        tracing::warn!(
+            portal = %settings.name, configured = %settings.url, used = %moved,
+            "the portal has moved; change its url in the configuration"
+        );
+    }
+    let credential = match portals.by_name(&settings.name) {
+        Some(portal) => {
+            portal.credential.set_app(settings.app.clone());
+            portal.credential.clone()
+        }
+        None => Credential::new(
+            settings.name.clone(),
+            settings.app.clone(),
+            custody.clone(),
+            record.and_then(|record| record.credential),
+        ),
+    };
+    Ok(Arc::new(Portal::new(settings, connector, (credential, custody.clone()), &remembered)))
+}
+
+impl App {
+    /// Takes a changed configuration over, or keeps the one in force and says why.
+    pub(super) async fn reload(&self, source: Option<&Path>) {
+        let config = match Config::load(source) {
+            Ok(config) => config,
+            Err(error) => {
+                for problem in error.problems() {
+                    tracing::error!(%problem, "configuration NOT reloaded, the old one stays");
+                }
+                return;
+            }
+        };
+        self.forget_left_places(&config).await;
+        let populated = populate(&self.portals, &config, &self.custody, &self.connector).await;
+        if let Err(error) = populated {
+            tracing::error!(%error, "configuration NOT reloaded, the old one stays");
+            return;
+        }
+        let now = Arc::new(config);
+        let before = self.config.swap(now.clone());
+        if before.gateway.listen != now.gateway.listen
+            || before.admin.listen != now.admin.listen
+            || before.callback.listen != now.callback.listen
+            || before.store.url != now.store.url
+        {
+            tracing::warn!("changed listen addresses and store.url take effect after a restart");
+        }
+        self.gateway.reconfigure(now.gateway.clone());
+        tracing::info!(portals = now.portals.len(), "configuration reloaded");
+    }
+
+    /// An operator who enters a new address means that one, not where the portal once moved.
+    async fn forget_left_places(&self, config: &Config) {
+        let before = self.config.load_full();
+        for (name, portal) in &config.portals {
+            let changed = before.portals.get(name).is_some_and(|old| old.url != portal.url);
+            if !changed {
+                continue;
+            }
+            let forgotten = self.custody.store().remember_endpoint(name, None).await;
+            if let Err(error) = forgotten {
+                tracing::warn!(portal = %name, %error, "where the portal moved is not forgotten");
+            }
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! One portal's credential: what requests read, what people see, and who may change it.
+//!
+//! Reading is wait-free and may happen on any runtime. Everything that changes the pair goes
+//! through one lock, so that a refresh that is under way and an import cannot overwrite each other.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use crate::config::App;
+use crate::credential::flight::{Crashed, Flight};
+use crate::credential::hold::{Hold, Pace};
+use crate::credential::refresh::Chain;
+use crate::credential::{
+    Flights, Generation, Grant, OAuth, Origin, State, Status, Token, Unavailable,
+};
+use crate::store::{Store, StoreError, StoredCredential};
+
+/// What all portals' credentials share.
+#[derive(Debug)]
+pub struct Custody {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) oauth: OAuth,
+    pub(super) flights: Flights,
+    pub(super) pace: Pace,
+}
+
+/// The credential of one portal.
+pub struct Credential {
+    pub(super) portal: String,
+    pub(super) custody: Arc<Custody>,
+    app: ArcSwap<App>,
+    token: ArcSwapOption<Token>,
+    status: ArcSwap<Status>,
+    hold: Mutex<Option<Hold>>,
+    flight: Flight<Result<Arc<Token>, Unavailable>>,
+    pub(super) chain: tokio::sync::Mutex<Chain>,
+}
+
+impl Custody {
+    /// Refreshes run on `runtime`, whichever runtime asks for them.
+    pub fn new(store: Arc<dyn Store>, oauth: OAuth, runtime: Handle) -> Self {
+        Self { store, oauth, flights: Flights::new(runtime), pace: Pace::default() }
+    }
+
+    /// The store, for what else is remembered of a portal.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The OAuth client, for tokens that arrive by other ways than a refresh.
+    pub fn oauth(&self) -> &OAuth {
+        &self.oauth
+    }
+
+    /// The exchanges and writes that a shutdown waits for.
+    pub fn flights(&self) -> &Flights {
+        &self.flights
+    }
+}
+
+impl Credential {
+    /// The credential of `portal` as the store has it.
+    pub fn new(
+        portal: String,
+        app: Arc<App>,
+        custody: Arc<Custody>,
+        stored: Option<Result<StoredCredential, StoreError>>,
+    ) -> Arc<Self> {
+        let credential = Self {
+            portal,
+            custody,
+            app: ArcSwap::new(app),
+            token: ArcSwapOption::empty(),
+            status: ArcSwap::from_pointee(Status::default()),
+            hold: Mutex::new(None),
+            flight: Flight::new(),
+            chain: tokio::sync::Mutex::new(Chain::default()),
+        };
+        match stored {
+            Some(Ok(stored)) => {
+                let mut chain = Chain::default();
+                credential.take_stored(&mut chain, stored);
+                return Arc::new(Self { chain: tokio::sync::Mutex::new(chain), ..credential });
+            }
+            Some(Err(error)) => {
+                tracing::error!(portal = %credential.portal, %error, "credential not opened");
+                credential.note(|status| status.last_error = Some(error.to_string()));
+            }
+            None => {}
+        }
+        Arc::new(credential)
+    }
+
+    /// The token to lend, if there is one; wait-free. It may have expired: that is the portal's
+    /// to say, or [`Token::is_past_expiry`]'s.
+    pub fn current(&self) -> Guard<Option<Arc<Token>>> {
+        self.token.load()
+    }
+
+    /// What people are shown.
+    pub fn state(&self) -> Arc<Status> {
+        let status = self.status.load_full();
+        if self.flight.is_in_the_air() {
+            return Arc::new(Status { refreshing: true, ..Status::clone(&status) });
+        }
+        status
+    }
+
+    /// Why there is nothing to lend, when [`Credential::current`] is empty.
+    pub fn why_unavailable(&self) -> Unavailable {
+        Unavailable::NotConnected(self.status.load().state.clone())
+    }
+
+    /// A token newer than `seen`: at once if there is one, else the outcome of the one exchange
+    /// that everybody shares. Dropping the future leaves the exchange running.
+    pub async fn renew(self: &Arc<Self>, seen: Generation) -> Result<Arc<Token>, Unavailable> {
+        // A flight that took off for an older generation may land with the very one we have seen.
+        for _ in 0..3 {
+            if let Some(token) = self.newer_than(seen) {
+                return Ok(token);
+            }
+            if !self.flight.is_in_the_air()
+                && let Some(obstacle) = self.obstacle(seen)
+            {
+                return Err(obstacle);
+            }
+            // Boxed: this future is part of every request, and hardly any gets here.
+            let refresh = Box::pin(Arc::clone(self).refresh(seen));
+            match self.flight.board(&self.custody.flights, refresh).await {
+                Ok(Ok(token)) if token.generation <= seen => {}
+                Ok(outcome) => return outcome,
+                Err(Crashed) => {
+                    tracing::error!(
+                        portal = %self.portal,
+                        "token refresh ended without an outcome"
+                    );
+                    break;
+                }
+            }
+        }
+        let reason = "the gateway could not finish the refresh".to_owned();
+        Err(Unavailable::Later { retry_after: self.custody.pace.backoff_min, reason })
+    }
+
+    /// Makes `grant` the portal's credential, whatever was there: after a refresh that is under
+    /// way, and durably before it is used. Dropping the future does not stop it.
+    pub async fn adopt(self: &Arc<Self>, grant: Grant) -> Result<Generation, StoreError> {
+        let (told, outcome) = oneshot::channel();
+        let credential = Arc::clone(self);
+        self.custody.flights.spawn(async move {
+            // Whoever asked may have left.
+            drop(told.send(credential.import(grant).await));
+        });
+        let cut_short = |_closed| StoreError::Unavailable("the import was cut short".into());
+        outcome.await.map_err(cut_short)?
+    }
+
+    /// Takes a changed application over. With another id, secret or server, what was refused may
+    /// be tried again at once.
+    pub fn set_app(&self, app: Arc<App>) {
+        let before = self.app.load_full();
+        let same = before.client_id == app.client_id
+            && before.client_secret.matches(app.client_secret.expose())
+            && before.oauth_server == app.oauth_server;
+        self.app.store(app);
+        if !same {
+            self.set_hold(None);
+        }
+    }
+
+    /// The application in use.
+    pub fn app(&self) -> Arc<App> {
+        self.app.load_full()
+    }
+
+    async fn import(self: Arc<Self>, grant: Grant) -> Result<Generation, StoreError> {
+        let mut chain = self.chain.lock().await;
+        // First what was exchanged and not stored yet: its generation is already in use.
+        self.save(&mut chain).await?;
+        let generation = self.custody.store.import(&self.portal, &grant).await?;
+        self.publish(&mut chain, generation, &grant, Origin::Stored);
+        tracing::info!(portal = %self.portal, %generation, "credential imported");
+        Ok(generation)
+    }
+
+    pub(super) fn newer_than(&self, seen: Generation) -> Option<Arc<Token>> {
+        self.token.load_full().filter(|token| token.generation > seen)
+    }
+
+    /// What forbids an exchange right now.
+    pub(super) fn obstacle(&self, seen: Generation) -> Option<Unavailable> {
+        let hold = self.hold.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(obstacle) = hold.as_ref().and_then(Hold::answer) {
+            return Some(obstacle);
+        }
+        drop(hold);
+        let token = self.token.load_full()?;
+        let Origin::Renewed { at } = token.origin else {
+            return None;
+        };
+        let now = unix_now();
+        let fresh = self.custody.pace.fresh;
+        // A portal that refuses what was just issued will refuse the next one too; refreshing in
+        // a circle gets an application blocked by the vendor.
+        let in_vain = token.generation == seen
+            && now.checked_sub(at).is_some_and(|age| age < fresh.as_secs())
+            && !token.was_accepted()
+            && !token.is_past_expiry(now);
+        in_vain.then(|| Unavailable::Later {
+            retry_after: fresh,
+            reason: "the portal refuses a token that was renewed moments ago".to_owned(),
+        })
+    }
+
+    pub(super) fn set_hold(&self, hold: Option<Hold>) {
+        *self.hold.lock().unwrap_or_else(PoisonError::into_inner) = hold;
+    }
+
+    pub(super) fn set_token(&self, token: Arc<Token>) {
+        self.token.store(Some(token));
+    }
+
+    pub(super) fn current_state(&self) -> State {
+        self.status.load().state.clone()
+    }
+
+    /// Changes what people are shown. Callers hold the chain's lock, or are the only owner.
+    pub(super) fn note(&self, change: impl FnOnce(&mut Status)) {
+        let mut status = Status::clone(&self.status.load());
+        change(&mut status);
+        self.status.store(Arc::new(status));
+    }
+}
+
+/// The wall clock: expiry means something outside of this process, and survives a suspend.
+pub(super) fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+}
+
+/// Whole seconds from now to `expires_at`, zero when it has passed.
+pub(super) fn seconds_left(expires_at: Option<u64>) -> Option<Duration> {
+    expires_at.map(|at| Duration::from_secs(at.saturating_sub(unix_now())))
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { portal, status, .. } = self;
+        f.debug_struct("Credential")
+            .field("portal", portal)
+            .field("status", &status.load())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,118 @@
+//! The OAuth server's client: exchanges a refresh token for the next pair.
+//!
+//! Redirects are never followed, secrets travel in the body, and an answer is judged by its error
+//! code alone: statuses differ between the server's versions, and texts are for people. Sources:
+//! the vendor's documentation of `/oauth/token/` and the tests of its SDKs against live portals.
+
+mod answer;
+mod exchange;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use zeroize::Zeroizing;
+
+use crate::config::{App, Endpoint};
+use crate::credential::{Grant, Secret};
+use crate::transport::Connector;
+
+use answer::Answer;
+pub use answer::{AppInfo, FailureKind, RefreshFailure};
+use exchange::Verb;
+
+/// Longest time from the first look-up to the last byte of the answer.
+const TOTAL: Duration = Duration::from_secs(30);
+
+/// Talks to OAuth servers; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct OAuth {
+    connector: Connector,
+    /// Servers that were seen to refuse POST.
+    get_only: Arc<Mutex<HashSet<Endpoint>>>,
+    total: Duration,
+}
+
+impl OAuth {
+    /// A client that connects through `connector`.
+    pub fn new(connector: Connector) -> Self {
+        Self { connector, get_only: Arc::default(), total: TOTAL }
+    }
+
+    /// Exchanges a refresh token for a new pair. After this the old one may be of no use, even
+    /// when it fails: see [`RefreshFailure::sent`].
+    pub async fn refresh(&self, app: &App, refresh: &Secret) -> Result<Grant, RefreshFailure> {
+        let form = token_form(app, refresh);
+        let server = &app.oauth_server;
+        if self.is_get_only(server) {
+            return self.call(server, TOKEN, &form, Verb::Get).await?.grant(now());
+        }
+        let answer = self.call(server, TOKEN, &form, Verb::Post).await?;
+        if !answer.refuses_post() {
+            return answer.grant(now());
+        }
+        let answer = self.call(server, TOKEN, &form, Verb::Get).await?;
+        if !answer.refuses_post() {
+            // The query shows the secrets to whoever logs requests there.
+            tracing::warn!(%server, "OAuth server takes no POST, asking with GET from now on");
+            self.get_only.lock().unwrap_or_else(PoisonError::into_inner).insert(server.clone());
+        }
+        answer.grant(now())
+    }
+
+    /// Asks the OAuth server what an access token is: the only answer about a token's portal and
+    /// application that cannot be forged by whoever brings the token.
+    pub async fn app_info(&self, app: &App, access: &Secret) -> Result<AppInfo, RefreshFailure> {
+        let mut form = Zeroizing::new(String::with_capacity(FORM));
+        pairs(&mut form, &[("auth", access.expose())]);
+        self.call(&app.oauth_server, APP_INFO, &form, Verb::Post).await?.app_info()
+    }
+
+    async fn call(
+        &self,
+        server: &Endpoint,
+        path: &str,
+        form: &str,
+        verb: Verb,
+    ) -> Result<Answer, RefreshFailure> {
+        exchange::send(&self.connector, server, self.total, verb.request(server, path, form)?).await
+    }
+
+    fn is_get_only(&self, server: &Endpoint) -> bool {
+        self.get_only.lock().unwrap_or_else(PoisonError::into_inner).contains(server)
+    }
+}
+
+/// The token endpoint.
+const TOKEN: &str = "/oauth/token/";
+
+/// What a token is.
+const APP_INFO: &str = "/rest/app.info";
+
+/// Room for a form, bytes, so that it does not move and leave copies of its secrets behind.
+const FORM: usize = 2048;
+
+fn token_form(app: &App, refresh: &Secret) -> Zeroizing<String> {
+    let mut form = Zeroizing::new(String::with_capacity(FORM));
+    let mut fields = vec![
+        ("grant_type", "refresh_token"),
+        ("client_id", app.client_id.as_str()),
+        ("client_secret", app.client_secret.expose()),
+        ("refresh_token", refresh.expose()),
+    ];
+    let optional = [("scope", &app.scope), ("redirect_uri", &app.redirect_uri)];
+    fields.extend(optional.into_iter().filter_map(|(key, value)| Some((key, value.as_deref()?))));
+    pairs(&mut form, &fields);
+    form
+}
+
+fn pairs(form: &mut String, fields: &[(&str, &str)]) {
+    form_urlencoded::Serializer::new(form).extend_pairs(fields);
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

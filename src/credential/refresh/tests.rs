@@ -1,0 +1,263 @@
+mod faults;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use tokio::runtime::Handle;
+
+use super::*;
+use crate::config::{self, Endpoint, Inject, KeySource};
+use crate::credential::hold::Pace;
+use crate::credential::oauth::tests::{Line, Server, client, pair};
+use crate::credential::{Custody, Flights};
+use crate::store::{Pending, Record, SqliteStore, StateDirectory, Store};
+
+/// The real store, which can be told to fail.
+#[derive(Debug)]
+struct Faulty {
+    inner: SqliteStore,
+    no_intent: AtomicBool,
+    no_commit: AtomicBool,
+    panic: AtomicBool,
+    /// The order of what reached the store.
+    steps: Mutex<Vec<String>>,
+    commits_refused: AtomicUsize,
+}
+
+fn full_disk<T>() -> Result<T, StoreError> {
+    Err(StoreError::Unavailable("database or disk is full".into()))
+}
+
+impl Faulty {
+    fn step(&self, text: impl Into<String>) {
+        self.steps.lock().unwrap().push(text.into());
+    }
+}
+
+impl Store for Faulty {
+    fn load(&self) -> Pending<'_, Vec<Record>> {
+        self.inner.load()
+    }
+
+    fn intend<'a>(&'a self, portal: &'a str, from: Generation) -> Pending<'a, ()> {
+        assert!(!self.panic.load(Ordering::SeqCst), "on purpose");
+        if self.no_intent.load(Ordering::SeqCst) {
+            return Box::pin(async { full_disk() });
+        }
+        self.step(format!("intend {from}"));
+        self.inner.intend(portal, from)
+    }
+
+    fn commit<'a>(
+        &'a self,
+        portal: &'a str,
+        from: Generation,
+        grant: &'a Grant,
+    ) -> Pending<'a, Generation> {
+        if self.no_commit.load(Ordering::SeqCst) {
+            self.commits_refused.fetch_add(1, Ordering::SeqCst);
+            return Box::pin(async { full_disk() });
+        }
+        self.step(format!("commit {from}"));
+        self.inner.commit(portal, from, grant)
+    }
+
+    fn fail<'a>(&'a self, portal: &'a str, from: Generation, state: &'a State) -> Pending<'a, ()> {
+        self.step(format!("fail {from}: {}", state.word()));
+        self.inner.fail(portal, from, state)
+    }
+
+    fn import<'a>(&'a self, portal: &'a str, grant: &'a Grant) -> Pending<'a, Generation> {
+        self.inner.import(portal, grant)
+    }
+
+    fn remember_inject<'a>(&'a self, portal: &'a str, inject: Inject) -> Pending<'a, ()> {
+        self.inner.remember_inject(portal, inject)
+    }
+
+    fn remember_endpoint<'a>(
+        &'a self,
+        portal: &'a str,
+        endpoint: Option<&'a Endpoint>,
+    ) -> Pending<'a, ()> {
+        self.inner.remember_endpoint(portal, endpoint)
+    }
+}
+
+/// A portal with a stored pair, a store and an OAuth server.
+struct Scene {
+    server: Server,
+    store: Arc<Faulty>,
+    custody: Arc<Custody>,
+    credential: Arc<Credential>,
+    _state: StateDirectory,
+    _home: tempfile::TempDir,
+}
+
+impl Scene {
+    async fn new(script: impl IntoIterator<Item = Line>) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let state = StateDirectory::open(&home.path().join("state")).unwrap();
+        let settings =
+            config::Store { url: "sqlite:b24gate.db".to_owned(), key: KeySource::StateDirectory };
+        let inner = SqliteStore::open(&state, &settings).await.unwrap();
+        let grant = Grant::parse(pair(1).as_bytes(), unix_now()).unwrap();
+        inner.import("acme", &grant).await.unwrap();
+        let store = Arc::new(Faulty {
+            inner,
+            no_intent: AtomicBool::default(),
+            no_commit: AtomicBool::default(),
+            panic: AtomicBool::default(),
+            steps: Mutex::default(),
+            commits_refused: AtomicUsize::default(),
+        });
+        let server = Server::start(script).await;
+        let custody = Arc::new(Custody {
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            oauth: client(Duration::from_secs(2)),
+            flights: Flights::new(Handle::current()),
+            // Short, because time is not paused where real sockets are.
+            pace: Pace {
+                backoff_min: Duration::from_millis(200),
+                backoff_max: Duration::from_millis(200),
+                save_min: Duration::from_millis(20),
+                ..Pace::default()
+            },
+        });
+        let credential = Self::load(&server, &store, &custody).await;
+        Self { server, store, custody, credential, _state: state, _home: home }
+    }
+
+    async fn load(server: &Server, store: &Faulty, custody: &Arc<Custody>) -> Arc<Credential> {
+        let record = store.load().await.unwrap().pop().unwrap();
+        let app = Arc::new(server.app());
+        Credential::new("acme".to_owned(), app, Arc::clone(custody), record.credential)
+    }
+
+    /// What a restart would find.
+    async fn restarted(&self) -> Arc<Credential> {
+        Self::load(&self.server, &self.store, &self.custody).await
+    }
+
+    fn exchanges(&self) -> usize {
+        self.server.seen().len()
+    }
+
+    async fn pause(&self) {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+}
+
+fn access(credential: &Credential) -> String {
+    credential.current().as_ref().unwrap().access.expose().to_owned()
+}
+
+#[tokio::test]
+async fn a_renewed_pair_is_intended_exchanged_stored_and_then_lent() {
+    let scene = Scene::new([Line::Answer(200, pair(2))]).await;
+    assert_eq!(access(&scene.credential), "A-canary-1");
+    let token = scene.credential.renew(Generation(1)).await.unwrap();
+    assert_eq!(token.generation, Generation(2));
+    assert_eq!(access(&scene.credential), "A-canary-2");
+    assert!(scene.server.seen()[0].body.contains("refresh_token=R-canary-1"));
+    assert_eq!(*scene.store.steps.lock().unwrap(), ["intend 1", "commit 1"]);
+    let status = scene.credential.state();
+    assert_eq!((status.word(), status.generation), ("connected", Some(Generation(2))));
+    assert!(status.refreshed_at.is_some() && status.last_error.is_none());
+    assert_eq!(access(scene.restarted().await.as_ref()), "A-canary-2");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_callers_make_one_exchange_and_get_the_same_token() {
+    let scene = Scene::new([Line::Late(Duration::from_millis(100), 200, pair(2))]).await;
+    let callers: Vec<_> = (0..1000)
+        .map(|_| {
+            let credential = Arc::clone(&scene.credential);
+            tokio::spawn(async move { credential.renew(Generation(1)).await })
+        })
+        .collect();
+    for caller in callers {
+        assert_eq!(caller.await.unwrap().unwrap().generation, Generation(2));
+    }
+    assert_eq!(scene.exchanges(), 1);
+}
+
+#[tokio::test]
+async fn a_late_401_of_an_old_generation_does_not_refresh_again() {
+    let scene = Scene::new([Line::Answer(200, pair(2))]).await;
+    scene.credential.renew(Generation(1)).await.unwrap();
+    for _ in 0..10 {
+        let token = scene.credential.renew(Generation(1)).await.unwrap();
+        assert_eq!(token.generation, Generation(2));
+    }
+    assert_eq!(scene.exchanges(), 1);
+}
+
+#[tokio::test]
+async fn a_token_renewed_moments_ago_that_was_never_accepted_is_not_renewed_again() {
+    let scene = Scene::new([Line::Answer(200, pair(2)), Line::Answer(200, pair(3))]).await;
+    let token = scene.credential.renew(Generation(1)).await.unwrap();
+    let refused = scene.credential.renew(Generation(2)).await.unwrap_err();
+    let Unavailable::Later { retry_after, reason } = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(retry_after, Duration::from_mins(1));
+    assert_eq!(reason, "the portal refuses a token that was renewed moments ago");
+    assert_eq!(scene.exchanges(), 1);
+    token.mark_accepted();
+    let token = scene.credential.renew(Generation(2)).await.unwrap();
+    assert_eq!(token.generation, Generation(3));
+}
+
+#[tokio::test]
+async fn a_renewed_token_that_is_already_past_its_expiry_is_renewed_again() {
+    let short = pair(2).replace("3600", "0");
+    let scene = Scene::new([Line::Answer(200, short), Line::Answer(200, pair(3))]).await;
+    scene.credential.renew(Generation(1)).await.unwrap();
+    scene.credential.renew(Generation(2)).await.unwrap();
+    assert_eq!(scene.exchanges(), 2);
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_does_not_take_the_pair_with_it() {
+    let scene = Scene::new([Line::Late(Duration::from_millis(200), 200, pair(2))]).await;
+    let left =
+        tokio::time::timeout(Duration::from_millis(50), scene.credential.renew(Generation(1)));
+    left.await.unwrap_err();
+    assert_eq!(scene.credential.state().word(), "refreshing");
+    assert!(scene.custody.flights().wait_idle(Duration::from_secs(5)).await);
+    assert_eq!(access(scene.restarted().await.as_ref()), "A-canary-2");
+    scene.credential.renew(Generation(1)).await.unwrap();
+    assert_eq!(scene.exchanges(), 1);
+}
+
+#[tokio::test]
+async fn an_import_waits_for_the_refresh_under_way_and_wins() {
+    let scene = Scene::new([Line::Late(Duration::from_millis(100), 200, pair(2))]).await;
+    let refresh = scene.credential.renew(Generation(1));
+    let import = async {
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        let grant = Grant::parse(pair(9).as_bytes(), unix_now()).unwrap();
+        scene.credential.adopt(grant).await.unwrap()
+    };
+    let (renewed, imported) = tokio::join!(refresh, import);
+    assert_eq!(renewed.unwrap().generation, Generation(2));
+    assert_eq!(imported, Generation(3));
+    assert_eq!(access(&scene.credential), "A-canary-9");
+    assert_eq!(access(scene.restarted().await.as_ref()), "A-canary-9");
+}
+
+#[tokio::test]
+async fn an_import_connects_a_portal_that_had_no_credential() {
+    let scene = Scene::new([Line::Silent]).await;
+    let app = Arc::new(scene.server.app());
+    let credential = Credential::new("bare".to_owned(), app, Arc::clone(&scene.custody), None);
+    assert!(credential.current().is_none());
+    let nothing = credential.renew(Generation(0)).await.unwrap_err();
+    assert!(matches!(nothing, Unavailable::NotConnected(State::NotConnected)));
+    assert_eq!(scene.exchanges(), 0);
+    let grant = Grant::parse(pair(1).as_bytes(), unix_now()).unwrap();
+    assert_eq!(credential.adopt(grant).await.unwrap(), Generation(1));
+    assert_eq!(access(&credential), "A-canary-1");
+    assert_eq!(credential.state().word(), "connected");
+}

@@ -1,0 +1,163 @@
+//! Opening files whose neighbours are not trusted: relative to a directory that stays open, never
+//! through a symbolic link, and only when nobody else can read or change them.
+//!
+//! Everything is asked of the open descriptor, so that what was checked is what is used.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, openat};
+
+use crate::store::StateError;
+
+/// A directory held open.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    path: PathBuf,
+    handle: OwnedFd,
+}
+
+/// What to do when a file is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// Leave it so.
+    Report,
+    /// Make it, empty and for this user only.
+    Create,
+}
+
+impl Directory {
+    /// Opens a directory that nobody but this user may look into.
+    pub(crate) fn open_private(path: &Path) -> Result<Self, StateError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let directory = Self::open(path, flags)?;
+        let stat = rustix::fs::fstat(&directory.handle).map_err(|e| io_error(path, e))?;
+        check_owner(path, &stat)?;
+        if stat.st_mode & 0o077 != 0 {
+            return Err(StateError::unsafe_path(
+                path,
+                format!("is open to other users (mode {:04o})", stat.st_mode & 0o7777),
+                format!("chmod 700 {}", path.display()),
+            ));
+        }
+        Ok(directory)
+    }
+
+    /// Opens the directory of a file that the operator placed elsewhere; only the file is checked.
+    pub(crate) fn open_elsewhere(path: &Path) -> Result<Self, StateError> {
+        Self::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC)
+    }
+
+    fn open(path: &Path, flags: OFlags) -> Result<Self, StateError> {
+        use rustix::io::Errno;
+        let handle = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| match error {
+            Errno::LOOP | Errno::NOTDIR => StateError::unsafe_path(
+                path,
+                "is a symbolic link or not a directory",
+                "name the real directory".to_owned(),
+            ),
+            other => io_error(path, other),
+        })?;
+        Ok(Self { path: path.to_owned(), handle })
+    }
+
+    /// Where it lies.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens `name` for reading and writing if it is a plain file of this user, with one name, and
+    /// closed to everybody else. `None` when it is missing and shall stay so.
+    pub(crate) fn file(&self, name: &str, missing: Missing) -> Result<Option<File>, StateError> {
+        use rustix::io::Errno;
+        let path = self.path.join(name);
+        // NONBLOCK: a pipe in the file's place must not hang the start.
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let handle = match openat(&self.handle, name, flags, Mode::empty()) {
+            Ok(handle) => handle,
+            Err(Errno::NOENT) if missing == Missing::Report => return Ok(None),
+            Err(Errno::NOENT) => {
+                let made = self.create(name)?;
+                self.sync()?;
+                return Ok(Some(made));
+            }
+            Err(Errno::LOOP) => {
+                let mend = format!("replace the link {} by the file itself", path.display());
+                return Err(StateError::unsafe_path(&path, "is a symbolic link", mend));
+            }
+            Err(error) => return Err(io_error(&path, error)),
+        };
+        let stat = rustix::fs::fstat(&handle).map_err(|error| io_error(&path, error))?;
+        check_file(&path, &stat)?;
+        Ok(Some(File::from(handle)))
+    }
+
+    /// Makes a new file with mode 0600; fails when anything has that name already.
+    pub(crate) fn create(&self, name: &str) -> Result<File, StateError> {
+        let flags =
+            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        openat(&self.handle, name, flags, Mode::RUSR | Mode::WUSR)
+            .map(File::from)
+            .map_err(|error| io_error(&self.path.join(name), error))
+    }
+
+    /// Makes `name` hold `content`, durably and all at once: a crash leaves either no such file or
+    /// the whole of it.
+    pub(crate) fn publish(&self, name: &str, content: &[u8]) -> Result<(), StateError> {
+        use io::Write as _;
+        let draft = format!("{name}.new");
+        match rustix::fs::unlinkat(&self.handle, &draft, AtFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+            Err(error) => return Err(io_error(&self.path.join(&draft), error)),
+        }
+        let mut file = self.create(&draft)?;
+        file.write_all(content)
+            .and_then(|()| file.sync_all())
+            .map_err(|error| StateError::Io { path: self.path.join(&draft), source: error })?;
+        rustix::fs::renameat(&self.handle, &draft, &self.handle, name)
+            .map_err(|error| io_error(&self.path.join(name), error))?;
+        self.sync()
+    }
+
+    /// Makes names that were added durable.
+    pub(crate) fn sync(&self) -> Result<(), StateError> {
+        rustix::fs::fsync(&self.handle).map_err(|error| io_error(&self.path, error))
+    }
+}
+
+fn check_file(path: &Path, stat: &Stat) -> Result<(), StateError> {
+    let refuse = |problem: String, mend: String| Err(StateError::unsafe_path(path, problem, mend));
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return refuse("is not a plain file".to_owned(), format!("remove {}", path.display()));
+    }
+    check_owner(path, stat)?;
+    if stat.st_nlink > 1 {
+        return refuse(
+            format!("has {} names (hard links)", stat.st_nlink),
+            format!("find and remove the other names of {}", path.display()),
+        );
+    }
+    if stat.st_mode & 0o077 != 0 {
+        return refuse(
+            format!("is open to other users (mode {:04o})", stat.st_mode & 0o7777),
+            format!("chmod 600 {}", path.display()),
+        );
+    }
+    Ok(())
+}
+
+fn check_owner(path: &Path, stat: &Stat) -> Result<(), StateError> {
+    let me = rustix::process::geteuid().as_raw();
+    if stat.st_uid == me {
+        return Ok(());
+    }
+    let problem = format!("belongs to user {}, not to {me}", stat.st_uid);
+    let mend = format!("run b24gate as that user, or chown {me} {}", path.display());
+    Err(StateError::unsafe_path(path, problem, mend))
+}
+
+pub(crate) fn io_error(path: &Path, error: rustix::io::Errno) -> StateError {
+    StateError::Io { path: path.to_owned(), source: error.into() }
+}
