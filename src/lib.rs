@@ -4,7 +4,9 @@
 //! forwards, renews the token when the portal says that it has expired, and replays. The rooms and
 //! the one way through them are described in ARCHITECTURE.md.
 
+pub mod cli;
 pub mod config;
+pub mod control;
 pub mod credential;
 pub mod store;
 pub mod transport;
