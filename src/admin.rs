@@ -113,7 +113,8 @@ pub async fn serve_callback(listener: TcpListener) {
 
 fn describe_portal(page: &mut String, portal: &Portal) {
     let status = portal.credential.state();
-    let number = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
+    let number =
+        |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
     let written = writeln!(
         page,
         "{}  {}\n  state       {}\n  generation  {}\n  expires     {}\n  user        {}\n  requests    {}\n",
@@ -148,9 +149,7 @@ fn wall(request: &Request<Incoming>) -> Option<Answer> {
 }
 
 fn foreign_page(headers: &HeaderMap) -> bool {
-    headers
-        .get("sec-fetch-site")
-        .is_some_and(|site| site != "none" && site != "same-origin")
+    headers.get("sec-fetch-site").is_some_and(|site| site != "none" && site != "same-origin")
 }
 
 fn is_loopback_name(headers: &HeaderMap) -> bool {

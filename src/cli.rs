@@ -6,7 +6,6 @@ mod output;
 mod portal;
 mod sandbox;
 mod serve;
-mod state;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -148,10 +147,9 @@ impl Global {
 
     /// The state directory, which need not exist yet.
     pub(crate) fn state_directory(&self) -> Result<PathBuf, Exit> {
-        let found = state::directory(self.state.clone(), |name| std::env::var_os(name));
-        found.ok_or_else(|| {
-            complain("there is no place for the state directory; name one with --state DIR");
-            Exit::Usage
+        crate::store::locate(self.state.as_deref()).map_err(|error| {
+            complain(&error.to_string());
+            Exit::of_code(error.exit_code())
         })
     }
 }
@@ -159,8 +157,28 @@ impl Global {
 impl Exit {
     /// How a command ends whose configuration is wrong.
     pub(crate) fn of_config(error: &crate::config::ConfigError) -> Self {
-        if error.exit_code() == 3 { Self::UnsafeFiles } else { Self::Usage }
+        Self::of_code(error.exit_code())
     }
+
+    /// The end that an error asks for by its number.
+    pub(crate) fn of_code(code: u8) -> Self {
+        match code {
+            0 => Self::Done,
+            2 => Self::Usage,
+            3 => Self::UnsafeFiles,
+            _ => Self::Failed,
+        }
+    }
+}
+
+/// The runtime for everything but the clients' requests: refreshes, the store, the side doors.
+pub(crate) fn control_runtime() -> Result<tokio::runtime::Runtime, Exit> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(
+        |error| {
+            complain(&format!("the system gives no threads: {error}"));
+            Exit::Failed
+        },
+    )
 }
 
 impl From<Exit> for ExitCode {

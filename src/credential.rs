@@ -11,6 +11,7 @@ mod hold;
 mod oauth;
 mod refresh;
 mod secret;
+mod status;
 mod token;
 
 pub use custody::{Credential, Custody};
@@ -18,9 +19,10 @@ pub use flight::Flights;
 pub use grant::GrantError;
 pub use oauth::{AppInfo, FailureKind, OAuth, RefreshFailure};
 pub use secret::Secret;
+pub use status::Status;
 pub use token::{Generation, Origin, Token};
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What a token endpoint or an import brings: one pair and what was said about it.
 #[derive(Debug)]
@@ -74,69 +76,8 @@ pub enum Unavailable {
     },
 }
 
-impl State {
-    /// The word shown to people.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Connected => "connected",
-            Self::Suspect => "suspect",
-            Self::Paused { .. } => "paused",
-            Self::Dead { .. } => "dead",
-            Self::NotConnected => "not connected",
-        }
-    }
-
-    /// The OAuth server's error code, where the state has one.
-    pub fn code(&self) -> Option<&str> {
-        match self {
-            Self::Paused { code } | Self::Dead { code } => Some(code),
-            Self::Connected | Self::Suspect | Self::NotConnected => None,
-        }
-    }
-}
-
-/// What people are shown of a credential; holds no secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
-    /// Its state.
-    pub state: State,
-    /// Whether an exchange is under way.
-    pub refreshing: bool,
-    /// The generation in use.
-    pub generation: Option<Generation>,
-    /// When its access token expires, unix seconds.
-    pub expires_at: Option<u64>,
-    /// Whose rights it carries.
-    pub user_id: Option<u64>,
-    /// The portal's stable key.
-    pub member_id: Option<String>,
-    /// When this process last renewed it, unix seconds.
-    pub refreshed_at: Option<u64>,
-    /// The code of the last failure since the last success.
-    pub last_error: Option<String>,
-    /// Whether the pair in use could not be stored yet: stopping now would lose it.
-    pub unsaved: bool,
-}
-
-impl Status {
-    /// The word shown to people, `refreshing` included.
-    pub fn word(&self) -> &'static str {
-        if self.refreshing { "refreshing" } else { self.state.word() }
-    }
-}
-
-impl Default for Status {
-    fn default() -> Self {
-        Self {
-            state: State::NotConnected,
-            refreshing: false,
-            generation: None,
-            expires_at: None,
-            user_id: None,
-            member_id: None,
-            refreshed_at: None,
-            last_error: None,
-            unsaved: false,
-        }
-    }
+/// The wall clock, unix seconds: expiry means something outside of this process, and the clock
+/// that stops during a suspend does not count for it.
+pub(crate) fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }

@@ -133,25 +133,12 @@ fn state(directory: &Path) -> Vec<Finding> {
         let text = format!("state: {shown} does not exist yet; it is made at the first start");
         return vec![Finding::Note(text)];
     }
-    let problems = state_problems(directory);
+    let problems = crate::store::inspect(directory);
     if problems.is_empty() {
         return vec![Finding::Right(format!("state: {shown}"))];
     }
     let wrong = |problem| Finding::Wrong(Exit::UnsafeFiles, format!("state: {problem}"));
     problems.into_iter().map(wrong).collect()
-}
-
-/// MERGE POINT: becomes `crate::store::state::inspect(directory)`.
-fn state_problems(directory: &Path) -> Vec<String> {
-    let Ok(metadata) = std::fs::metadata(directory) else {
-        return Vec::new();
-    };
-    let mode = metadata.permissions().mode() & 0o777;
-    let shown = directory.display();
-    if mode & 0o077 != 0 {
-        return vec![format!("other users can reach {shown} (mode {mode:04o}); chmod 700 {shown}")];
-    }
-    Vec::new()
 }
 
 // === impl Report ===

@@ -2,12 +2,75 @@
 
 use super::output::complain;
 use super::{Exit, Global};
+use crate::app::App;
+use crate::store::StateDirectory;
+use crate::telemetry;
 
 /// Runs the gateway until it is told to stop.
 pub(super) fn run(global: &Global) -> Exit {
-    if let Err(exit) = global.load_config().and_then(|_| global.state_directory()) {
-        return exit;
+    let (config, path) = match global.load_config().and_then(|config| {
+        let path = global.state_directory()?;
+        Ok((config, path))
+    }) {
+        Ok(found) => found,
+        Err(exit) => return exit,
+    };
+    let log = match telemetry::init(global.log_format) {
+        Ok(log) => log,
+        Err(error) => {
+            complain(&error.to_string());
+            return Exit::Usage;
+        }
+    };
+    let state = match StateDirectory::open(&path) {
+        Ok(state) => state,
+        Err(error) => {
+            complain(&error.to_string());
+            return Exit::UnsafeFiles;
+        }
+    };
+    let runtime = match super::control_runtime() {
+        Ok(runtime) => runtime,
+        Err(exit) => return exit,
+    };
+    let source = config.source.clone();
+    let served = runtime.block_on(async {
+        let names: Vec<_> = config.portals.keys().cloned().collect();
+        let app = App::start(config, state).await?;
+        announce(&app, &names);
+        app.run(source).await
+    });
+    drop(log);
+    match served {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            complain(&error.to_string());
+            Exit::of_code(error.exit_code())
+        }
     }
-    complain("not linked yet");
-    Exit::Failed
+}
+
+/// The first lines of the log: where to call, and what is missing before a call can succeed.
+fn announce(app: &App, portals: &[String]) {
+    for address in app.addresses() {
+        tracing::info!(%address, "gateway listening");
+    }
+    if portals.is_empty() {
+        tracing::warn!(
+            "no portal is configured: add [apps.main] and [portals.NAME] to b24gate.toml (see \
+             config.example.toml), then `b24gate portal import NAME < token.json`"
+        );
+    }
+    for portal in app.portals().all() {
+        let status = portal.credential.state();
+        if portal.credential.current().is_none() {
+            tracing::warn!(
+                portal = %portal.name, state = status.word(),
+                "no credential: `b24gate portal import {} < token.json`", portal.name
+            );
+        } else {
+            let generation = status.generation.map_or(0, |generation| generation.0);
+            tracing::info!(portal = %portal.name, state = status.word(), generation, "portal ready");
+        }
+    }
 }

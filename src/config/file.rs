@@ -132,7 +132,7 @@ fn assemble(sections: Sections<'_>, found: &mut Findings<'_>) -> Result<Config, 
     Ok(Config {
         source: None,
         warnings: Vec::new(),
-        gateway,
+        gateway: gateway.into(),
         admin: checked_admin?,
         callback: checked_callback?,
         store: checked_store?,

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use tokio::runtime::Handle;
@@ -16,7 +16,7 @@ use crate::credential::flight::{Crashed, Flight};
 use crate::credential::hold::{Hold, Pace};
 use crate::credential::refresh::Chain;
 use crate::credential::{
-    Flights, Generation, Grant, OAuth, Origin, State, Status, Token, Unavailable,
+    Flights, Generation, Grant, OAuth, Origin, State, Status, Token, Unavailable, unix_now,
 };
 use crate::store::{Store, StoreError, StoredCredential};
 
@@ -81,17 +81,14 @@ impl Credential {
             flight: Flight::new(),
             chain: tokio::sync::Mutex::new(Chain::default()),
         };
-        match stored {
-            Some(Ok(stored)) => {
-                let mut chain = Chain::default();
-                credential.take_stored(&mut chain, stored);
-                return Arc::new(Self { chain: tokio::sync::Mutex::new(chain), ..credential });
-            }
-            Some(Err(error)) => {
-                tracing::error!(portal = %credential.portal, %error, "credential not opened");
-                credential.note(|status| status.last_error = Some(error.to_string()));
-            }
-            None => {}
+        if let Some(Err(error)) = &stored {
+            tracing::error!(portal = %credential.portal, %error, "credential not opened");
+        }
+        credential.status.store(Arc::new(Status::of(stored.as_ref())));
+        if let Some(Ok(stored)) = stored {
+            let mut chain = Chain::default();
+            credential.take_stored(&mut chain, stored);
+            return Arc::new(Self { chain: tokio::sync::Mutex::new(chain), ..credential });
         }
         Arc::new(credential)
     }
@@ -235,11 +232,6 @@ impl Credential {
         change(&mut status);
         self.status.store(Arc::new(status));
     }
-}
-
-/// The wall clock: expiry means something outside of this process, and survives a suspend.
-pub(super) fn unix_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }
 
 /// Whole seconds from now to `expires_at`, zero when it has passed.

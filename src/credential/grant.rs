@@ -51,7 +51,7 @@ impl Grant {
             .and_then(number)
             .or_else(|| lifetime.map(|seconds| now.saturating_add(seconds)));
         let mut text = |key| match answer.remove(key) {
-            Some(Value::String(text)) if !text.is_empty() && text.len() <= TEXT_MAX => Some(text),
+            Some(Value::String(text)) if is_plain(&text, TEXT_MAX) => Some(text),
             _ => None,
         };
         Ok(Self {
@@ -96,13 +96,14 @@ fn token(answer: &mut Map<String, Value>, name: &'static str) -> Result<Secret, 
     match answer.remove(name) {
         None | Some(Value::Null) => Err(GrantError::Missing(name)),
         Some(Value::String(text)) if text.is_empty() => Err(GrantError::Missing(name)),
-        Some(Value::String(text))
-            if text.len() <= TOKEN_MAX && text.bytes().all(|byte| byte.is_ascii_graphic()) =>
-        {
-            Ok(Secret::new(text))
-        }
+        Some(Value::String(text)) if is_plain(&text, TOKEN_MAX) => Ok(Secret::new(text)),
         Some(_) => Err(GrantError::Malformed(name)),
     }
+}
+
+/// Fit for a header, and for a terminal.
+fn is_plain(text: &str, max: usize) -> bool {
+    (1..=max).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 #[cfg(test)]

@@ -9,12 +9,12 @@ mod exchange;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
 use crate::config::{App, Endpoint};
-use crate::credential::{Grant, Secret};
+use crate::credential::{Grant, Secret, unix_now};
 use crate::transport::Connector;
 
 use answer::Answer;
@@ -45,11 +45,11 @@ impl OAuth {
         let form = token_form(app, refresh);
         let server = &app.oauth_server;
         if self.is_get_only(server) {
-            return self.call(server, TOKEN, &form, Verb::Get).await?.grant(now());
+            return self.call(server, TOKEN, &form, Verb::Get).await?.grant(unix_now());
         }
         let answer = self.call(server, TOKEN, &form, Verb::Post).await?;
         if !answer.refuses_post() {
-            return answer.grant(now());
+            return answer.grant(unix_now());
         }
         let answer = self.call(server, TOKEN, &form, Verb::Get).await?;
         if !answer.refuses_post() {
@@ -57,7 +57,7 @@ impl OAuth {
             tracing::warn!(%server, "OAuth server takes no POST, asking with GET from now on");
             self.get_only.lock().unwrap_or_else(PoisonError::into_inner).insert(server.clone());
         }
-        answer.grant(now())
+        answer.grant(unix_now())
     }
 
     /// Asks the OAuth server what an access token is: the only answer about a token's portal and
@@ -108,10 +108,6 @@ fn token_form(app: &App, refresh: &Secret) -> Zeroizing<String> {
 
 fn pairs(form: &mut String, fields: &[(&str, &str)]) {
     form_urlencoded::Serializer::new(form).extend_pairs(fields);
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }
 
 #[cfg(test)]

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::credential::custody::{seconds_left, unix_now};
+use crate::credential::custody::seconds_left;
 use crate::credential::hold::{Hold, Why};
 use crate::credential::{
-    Credential, FailureKind, Generation, Grant, Origin, RefreshFailure, Secret, State, Token,
-    Unavailable,
+    Credential, FailureKind, Generation, Grant, Origin, RefreshFailure, Secret, State, Status,
+    Token, Unavailable, unix_now,
 };
 use crate::store::{StoreError, StoredCredential};
 
@@ -162,6 +162,7 @@ impl Credential {
 
     /// Puts what the store holds in use.
     pub(super) fn take_stored(&self, chain: &mut Chain, stored: StoredCredential) -> Arc<Token> {
+        self.note(|status| *status = Status::of_stored(&stored));
         let token = Arc::new(Token::new(
             stored.generation,
             stored.access,
@@ -169,15 +170,6 @@ impl Credential {
             Origin::Stored,
         ));
         self.set_token(Arc::clone(&token));
-        self.note(|status| {
-            // An exchange was begun and its end not written down: nobody knows.
-            let unknown = stored.intent_open && stored.state == State::Connected;
-            status.state = if unknown { State::Suspect } else { stored.state };
-            status.generation = Some(stored.generation);
-            status.expires_at = stored.expires_at;
-            status.user_id = stored.user_id;
-            status.member_id.clone_from(&stored.member_id);
-        });
         let (generation, refresh, member_id) =
             (stored.generation, stored.refresh, stored.member_id);
         chain.pair = Some(Pair { generation, refresh, member_id });

@@ -5,13 +5,11 @@ mod load;
 
 pub(super) use load::load;
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use sha2::{Digest as _, Sha256};
 use sqlx::SqliteConnection;
 
 use crate::config::{Endpoint, Inject};
-use crate::credential::{Generation, Grant, Secret, State};
+use crate::credential::{Generation, Grant, Secret, State, unix_now};
 use crate::store::StoreError;
 use crate::store::sealed::{CannotSeal, Field, Place, Sealer};
 
@@ -294,7 +292,7 @@ fn hash(refresh: &Secret) -> String {
 }
 
 fn now() -> i64 {
-    signed(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs()))
+    signed(unix_now())
 }
 
 /// SQLite's integers are signed. Times and numbers this large do not occur; if one does, it is

@@ -117,6 +117,11 @@ impl SqliteStore {
         }
     }
 
+    /// Whether there is a database to open in `state`; makes nothing.
+    pub fn is_there(state: &Path, settings: &config::Store) -> bool {
+        database_path(state, &settings.url).is_ok_and(|path| path.exists())
+    }
+
     /// Finishes what was begun and folds the write-ahead log into the file.
     pub async fn close(&self) {
         self.pool.close().await;
