@@ -4,7 +4,6 @@
 mod listeners;
 mod reach;
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rustls::RootCertStore;

@@ -194,7 +194,7 @@ impl<'f> Forward<'f> {
         };
         let sent = match sending.await? {
             Sending::Done(sent) => sent,
-            Sending::Broke(_) => return Err(broke(conn)),
+            Sending::Broke => return Err(broke(conn)),
             Sending::Stalled => return Err(Failure::Silent),
             Sending::Stop(stop) => return Err(Failure::Stop(stop)),
         };

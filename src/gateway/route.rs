@@ -122,6 +122,7 @@ fn is_method(method: &[u8]) -> bool {
 
 fn is_portal_name(name: &str) -> bool {
     name.len() <= 255
+        && name.starts_with(|first: char| first.is_ascii_alphanumeric())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte))
 }
 

@@ -43,7 +43,7 @@ pub(crate) enum Sending {
     /// The portal has it all, or answered before that.
     Done(Sent),
     /// The connection to the portal failed.
-    Broke(io::Error),
+    Broke,
     /// The portal takes nothing more.
     Stalled,
     /// The client is the reason.
@@ -305,8 +305,7 @@ impl Upload {
             });
             match read.await {
                 Ok((read, Ok(()))) => block = read,
-                Ok((_, Err(error))) => return Sending::Broke(error),
-                Err(error) => return Sending::Broke(io::Error::other(error)),
+                Ok((_, Err(_))) | Err(_) => return Sending::Broke,
             }
             match send_piece(conn, &block, self.framing(), pace).await {
                 Sending::Done(Sent::All) => at += length,
@@ -335,7 +334,7 @@ async fn send_piece(conn: &mut Conn, data: &[u8], framing: Framing, pace: Pace<'
 async fn timed(pace: Pace<'_>, sending: impl Future<Output = io::Result<Sent>>) -> Sending {
     match pace.deadline.limit(pace.portal, sending).await {
         Ok(Ok(sent)) => Sending::Done(sent),
-        Ok(Err(error)) => Sending::Broke(error),
+        Ok(Err(_)) => Sending::Broke,
         Err(Elapsed) => Sending::Stalled,
     }
 }

@@ -40,7 +40,8 @@ fn config(names: &[&str]) -> Config {
     let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     Config {
         source: None,
-        gateway: config::Gateway {
+        warnings: Vec::new(),
+        gateway: Arc::new(config::Gateway {
             listen: vec![Listen::Tcp(local(8024))],
             default_portal: None,
             hosts: Vec::new(),
@@ -50,7 +51,7 @@ fn config(names: &[&str]) -> Config {
             replay_memory: 0,
             max_wait: Duration::ZERO,
             portal_timeout: Duration::ZERO,
-        },
+        }),
         admin: config::Admin { listen: local(8025) },
         callback: config::Callback { listen: local(8026), public_url: String::new() },
         store: config::Store {
