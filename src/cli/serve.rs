@@ -4,7 +4,6 @@ use super::output::complain;
 use super::{Exit, Global};
 use crate::app::App;
 use crate::store::StateDirectory;
-use crate::telemetry;
 
 /// Runs the gateway until it is told to stop.
 pub(super) fn run(global: &Global) -> Exit {
@@ -14,13 +13,6 @@ pub(super) fn run(global: &Global) -> Exit {
     }) {
         Ok(found) => found,
         Err(exit) => return exit,
-    };
-    let log = match telemetry::init(global.log_format) {
-        Ok(log) => log,
-        Err(error) => {
-            complain(&error.to_string());
-            return Exit::Usage;
-        }
     };
     let state = match StateDirectory::open(&path) {
         Ok(state) => state,
@@ -40,7 +32,6 @@ pub(super) fn run(global: &Global) -> Exit {
         announce(&app, &names);
         app.run(source).await
     });
-    drop(log);
     match served {
         Ok(()) => Exit::Done,
         Err(error) => {
