@@ -6,4 +6,5 @@
 
 pub mod config;
 pub mod credential;
+pub mod sandbox;
 pub mod store;
