@@ -40,6 +40,15 @@ pub struct App {
     _state: StateDirectory,
 }
 
+/// Where SIGHUP reads the configuration from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// `--config`, or wherever files are looked for.
+    File(Option<PathBuf>),
+    /// There is nothing to reload.
+    Fixed,
+}
+
 /// Why the gateway does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -55,6 +64,9 @@ pub enum StartError {
     /// Trusted certificates cannot be loaded.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// The sandbox cannot set itself up.
+    #[error("the sandbox does not start: {0}")]
+    Sandbox(String),
     /// The operating system refuses threads, signals or the control socket.
     #[error("{what}: {source}")]
     System {
@@ -71,7 +83,11 @@ impl StartError {
         match self {
             Self::Store(error) => error.exit_code(),
             Self::Transport(TransportError::Roots { .. }) => 2,
-            Self::Load(_) | Self::Bind(_) | Self::Transport(_) | Self::System { .. } => 1,
+            Self::Load(_)
+            | Self::Bind(_)
+            | Self::Transport(_)
+            | Self::Sandbox(_)
+            | Self::System { .. } => 1,
         }
     }
 }
@@ -133,7 +149,7 @@ impl App {
     }
 
     /// Serves until SIGTERM or SIGINT; SIGHUP reloads the configuration from `source`.
-    pub async fn run(self, source: Option<PathBuf>) -> Result<(), StartError> {
+    pub async fn run(self, source: Source) -> Result<(), StartError> {
         let failed = |source| StartError::System { what: "waiting for signals", source };
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
@@ -142,11 +158,18 @@ impl App {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hangup.recv() => self.reload(source.as_deref()).await,
+                _ = hangup.recv() => self.hang_up(&source).await,
             }
         }
         self.stop(terminate, interrupt).await;
         Ok(())
+    }
+
+    async fn hang_up(&self, source: &Source) {
+        match source {
+            Source::File(path) => self.reload(path.as_deref()).await,
+            Source::Fixed => tracing::info!("SIGHUP: there is no configuration to reload"),
+        }
     }
 
     /// Answers what is in flight, waits for exchanges, closes the store. Further signals change

@@ -13,6 +13,7 @@ pub mod credential;
 pub mod error;
 pub mod gateway;
 pub mod portal;
+pub mod sandbox;
 pub mod store;
 pub mod telemetry;
 pub mod transport;

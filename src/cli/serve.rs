@@ -2,7 +2,7 @@
 
 use super::output::complain;
 use super::{Exit, Global};
-use crate::app::App;
+use crate::app::{App, Source};
 use crate::store::StateDirectory;
 
 /// Runs the gateway until it is told to stop.
@@ -25,7 +25,7 @@ pub(super) fn run(global: &Global) -> Exit {
         Ok(runtime) => runtime,
         Err(exit) => return exit,
     };
-    let source = config.source.clone();
+    let source = Source::File(global.config.clone());
     let served = runtime.block_on(async {
         let names: Vec<_> = config.portals.keys().cloned().collect();
         let app = App::start(config, state).await?;
