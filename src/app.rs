@@ -3,6 +3,7 @@
 mod desk;
 mod reload;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,7 @@ pub struct App {
     workers: Workers,
     side_doors: Vec<JoinHandle<()>>,
     addresses: Vec<String>,
+    admin_url: String,
     /// Its lock keeps other processes out for as long as this one lives.
     _state: StateDirectory,
 }
@@ -99,18 +101,22 @@ impl App {
         // Addresses first: a second process on the same ports must not touch anything else.
         let sockets =
             config.gateway.listen.iter().map(Bound::bind).collect::<Result<Vec<_>, _>>()?;
-        let admin = listen(config.admin.listen).await?;
-        let callback = listen(config.callback.listen).await?;
+        let (admin, admin_address) = listen(config.admin.listen).await?;
+        let (callback, _) = listen(config.callback.listen).await?;
         let store = Arc::new(SqliteStore::open(&state, &config.store).await?);
         let connector = Connector::new(None)?;
         let oauth = OAuth::new(connector.clone());
         let custody = Arc::new(Custody::new(store.clone(), oauth, Handle::current()));
         let portals = Arc::new(Portals::default());
         reload::populate(&portals, &config, &custody, &connector).await?;
-        let admin_url = format!("http://{}/", config.admin.listen);
+        let admin_url = format!("http://{admin_address}/");
         let spool = state.path().to_owned();
-        let gateway =
-            Arc::new(Gateway::new(config.gateway.clone(), portals.clone(), admin_url, spool));
+        let gateway = Arc::new(Gateway::new(
+            config.gateway.clone(),
+            portals.clone(),
+            admin_url.clone(),
+            spool,
+        ));
         let readiness = Arc::new(Readiness::new(portals.clone()));
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = Workers::start(&gateway, &sockets, count)
@@ -125,6 +131,7 @@ impl App {
         ];
         Ok(Self {
             addresses: sockets.iter().map(Bound::address).collect(),
+            admin_url,
             config: ArcSwap::from_pointee(config),
             _state: state,
             gateway,
@@ -141,6 +148,11 @@ impl App {
     /// Where clients connect.
     pub fn addresses(&self) -> &[String] {
         &self.addresses
+    }
+
+    /// Where the operator looks.
+    pub fn admin_url(&self) -> &str {
+        &self.admin_url
     }
 
     /// The portals being served.
@@ -199,10 +211,11 @@ impl App {
     }
 }
 
-async fn listen(address: std::net::SocketAddr) -> Result<TcpListener, BindError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| BindError { address: address.to_string(), source })
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
+    let failed = |source| BindError { address: address.to_string(), source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
 }
 
 /// Thousands of clients need as many descriptors; the usual soft limit is 1,024.

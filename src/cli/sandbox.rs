@@ -43,7 +43,6 @@ async fn with_gateway(listen: SocketAddr) -> Result<(), StartError> {
     let directory = tempfile::tempdir().map_err(failed("making a state directory"))?;
     let config = Config::parse(&configuration(&seed), Path::new("sandbox.toml"))
         .map_err(|error| StartError::Sandbox(error.to_string()))?;
-    let admin = config.admin.listen;
     let state = StateDirectory::open(&directory.path().join("state"))
         .map_err(|error| StartError::Sandbox(error.to_string()))?;
     let app = App::start(config, state).await?;
@@ -54,7 +53,7 @@ async fn with_gateway(listen: SocketAddr) -> Result<(), StartError> {
         portal.credential.adopt(grant).await?;
     }
     let address = app.addresses().first().cloned().unwrap_or_default();
-    say(&introduction(&address, admin, &seed));
+    say(&introduction(&address, app.admin_url(), &seed));
     app.run(Source::Fixed).await
 }
 
@@ -66,13 +65,13 @@ fn configuration(seed: &Seed) -> String {
     )
 }
 
-fn introduction(gateway: &str, admin: SocketAddr, seed: &Seed) -> String {
+fn introduction(gateway: &str, admin: &str, seed: &Seed) -> String {
     let portal = &seed.portal_url;
     let lives = seed.expires_in;
     format!(
         "
   The gateway listens on       {gateway}
-  Its status page is           http://{admin}/
+  Its status page is           {admin}
   A simulated portal stands at {portal}
   Its access tokens live {lives} seconds; nothing here is kept.
 

@@ -46,6 +46,7 @@ fn announce(app: &App, portals: &[String]) {
     for address in app.addresses() {
         tracing::info!(%address, "gateway listening");
     }
+    tracing::info!(address = app.admin_url(), "status page");
     if portals.is_empty() {
         tracing::warn!(
             "no portal is configured: add [apps.main] and [portals.NAME] to b24gate.toml (see \

@@ -1,0 +1,6 @@
+//! The gateway as its users meet it: the real binary in front of the simulated portal.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod smoke; // a call, an expiry, a restart

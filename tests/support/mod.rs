@@ -1,0 +1,276 @@
+//! What the tests share: the real binary in front of the simulated portal, and a plain client.
+//!
+//! The gateway runs as a process of its own, on free ports, with a state directory of its own; the
+//! portal runs in the test's process, so that its counters and faults are at hand.
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::print_stderr,
+    reason = "a test fails loudly, and not every test uses everything"
+)]
+
+pub mod http;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use b24gate::sandbox::{Sandbox, Seed};
+
+/// A gateway process.
+#[derive(Debug)]
+pub struct Gate {
+    child: Child,
+    pub address: SocketAddr,
+    pub admin: SocketAddr,
+    log: Arc<Log>,
+    setup: Setup,
+}
+
+/// How a gateway is started; kept, so that it can be started again on the same state.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    directory: Arc<tempfile::TempDir>,
+    gateway: String,
+    app: String,
+    portal: String,
+    more: String,
+    log_level: String,
+}
+
+/// Everything the process has written to standard error.
+#[derive(Debug, Default)]
+struct Log {
+    lines: Mutex<Vec<String>>,
+    grown: Condvar,
+}
+
+impl Setup {
+    /// For the portal and OAuth server of `sandbox`.
+    pub fn new(sandbox: &Sandbox) -> Self {
+        Self::of(&sandbox.seed())
+    }
+
+    /// For any portal that `seed` describes.
+    pub fn of(seed: &Seed) -> Self {
+        Self {
+            directory: Arc::new(tempfile::tempdir().unwrap()),
+            gateway: String::new(),
+            app: format!(
+                "client_id = \"{}\"\nclient_secret = \"{}\"\noauth_server = \"{}\"\n",
+                seed.client_id, seed.client_secret, seed.oauth_url
+            ),
+            portal: format!("url = \"{}\"\n", seed.portal_url),
+            more: String::new(),
+            log_level: "debug".to_owned(),
+        }
+    }
+
+    /// Adds lines to `[gateway]`.
+    pub fn gateway(mut self, lines: &str) -> Self {
+        self.gateway.push_str(lines);
+        self.gateway.push('\n');
+        self
+    }
+
+    /// Adds lines to `[portals.acme]`.
+    pub fn portal(mut self, lines: &str) -> Self {
+        self.portal.push_str(lines);
+        self.portal.push('\n');
+        self
+    }
+
+    /// Replaces the lines of `[portals.acme]`.
+    pub fn only_portal(mut self, lines: &str) -> Self {
+        self.portal = format!("{lines}\n");
+        self
+    }
+
+    /// Adds whole sections.
+    pub fn more(mut self, lines: &str) -> Self {
+        self.more.push_str(lines);
+        self.more.push('\n');
+        self
+    }
+
+    /// `B24GATE_LOG`
+    pub fn log_level(mut self, level: &str) -> Self {
+        self.log_level = level.to_owned();
+        self
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.directory.path().join("state")
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.directory.path().join("b24gate.toml")
+    }
+
+    /// The configuration file's text.
+    pub fn text(&self) -> String {
+        format!(
+            "[gateway]\nlisten = [\"127.0.0.1:0\"]\n{}\n[admin]\nlisten = \"127.0.0.1:0\"\n\
+             [callback]\nlisten = \"127.0.0.1:0\"\n[apps.main]\n{}\n[portals.acme]\n{}\n{}",
+            self.gateway, self.app, self.portal, self.more
+        )
+    }
+
+    /// Writes the configuration file.
+    pub fn write(&self) {
+        std::fs::write(self.config(), self.text()).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(self.config(), mode).unwrap();
+    }
+
+    /// Runs a command of `b24gate` with this configuration and state, to its end.
+    pub fn command(&self, arguments: &[&str], input: &str) -> Output {
+        let mut child = self
+            .process(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A command that refuses before it reads closes its end; that is not the test's failure.
+        drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
+        child.wait_with_output().unwrap()
+    }
+
+    /// `b24gate portal import acme`, which must succeed.
+    pub fn import(&self, seed: &Seed) {
+        let output = self.command(&["portal", "import", "acme"], &seed.token_response.to_string());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Starts the gateway and waits until it listens.
+    pub fn start(&self) -> Gate {
+        self.write();
+        let mut child =
+            self.process(&["serve"]).stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = Arc::new(Log::default());
+        let (lines, pipe) = (log.clone(), child.stderr.take().unwrap());
+        std::thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                lines.lines.lock().unwrap().push(line);
+                lines.grown.notify_all();
+            }
+        });
+        let mut gate = Gate {
+            child,
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            admin: SocketAddr::from(([127, 0, 0, 1], 0)),
+            log,
+            setup: self.clone(),
+        };
+        gate.address = address_in(&gate.wait_for_log("gateway listening"));
+        gate.admin = address_in(&gate.wait_for_log("status page"));
+        gate
+    }
+
+    fn process(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_b24gate"));
+        command.args(arguments).arg("--config").arg(self.config()).arg("--state").arg(self.state());
+        command.env("B24GATE_LOG", &self.log_level).env_remove("STATE_DIRECTORY");
+        command
+    }
+}
+
+impl Gate {
+    /// The gateway in front of `sandbox`, with its credential imported.
+    pub fn before(sandbox: &Sandbox) -> Self {
+        Self::connected(Setup::new(sandbox), &sandbox.seed())
+    }
+
+    /// A gateway with `seed` imported.
+    pub fn connected(setup: Setup, seed: &Seed) -> Self {
+        setup.write();
+        setup.import(seed);
+        setup.start()
+    }
+
+    pub fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// All log lines so far.
+    pub fn log(&self) -> String {
+        self.log.lines.lock().unwrap().join("\n")
+    }
+
+    /// The first log line that holds `text`, waited for.
+    pub fn wait_for_log(&self, text: &str) -> String {
+        let found = |lines: &Vec<String>| lines.iter().find(|line| line.contains(text)).cloned();
+        let guard = self.log.lines.lock().unwrap();
+        let (guard, _) = self
+            .log
+            .grown
+            .wait_timeout_while(guard, PATIENCE, |lines| found(lines).is_none())
+            .unwrap();
+        found(&guard).unwrap_or_else(|| panic!("no {text:?} in the log:\n{}", guard.join("\n")))
+    }
+
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    /// SIGTERM, and the exit status.
+    pub fn stop(mut self) -> (ExitStatus, String) {
+        self.signal("TERM");
+        let status = self.child.wait().unwrap();
+        (status, self.log())
+    }
+
+    /// SIGKILL; what is started next finds what a crash leaves.
+    pub fn kill(mut self) -> Setup {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.setup.clone()
+    }
+
+    /// Resident memory in KiB (`VmRSS`).
+    pub fn memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+        if std::thread::panicking() {
+            eprintln!("=== log of the gateway\n{}", self.log());
+        }
+    }
+}
+
+/// The files of the repository.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn address_in(line: &str) -> SocketAddr {
+    let after = line.split("http://").nth(1).unwrap();
+    let text: String =
+        after.chars().take_while(|c| c.is_ascii_digit() || *c == '.' || *c == ':').collect();
+    text.parse().unwrap()
+}
+
+/// How long a test waits for something that must happen.
+pub const PATIENCE: Duration = Duration::from_secs(20);
