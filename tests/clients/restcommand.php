@@ -76,20 +76,28 @@ function rawFilter($base)
     return $body === false ? error_get_last()['message'] : json_decode($body, 1);
 }
 
-/** An array in CURLOPT_POSTFIELDS is what makes curl send multipart/form-data. */
-function multipartUpload($base)
+/**
+ * Where to upload to is asked first, and what is answered is an address of the portal itself; its
+ * path is called through the gateway. An array in CURLOPT_POSTFIELDS is what makes curl send
+ * multipart/form-data.
+ */
+function multipartUpload($base, array $auth)
 {
+    $place = restCommand('disk.folder.uploadfile', array('id' => 1), $auth);
+    if (!isset($place['result']['uploadUrl'])) {
+        return $place;
+    }
+    $target = preg_replace('~^https?://[^/]+~', '', $place['result']['uploadUrl']);
     $path = tempnam(sys_get_temp_dir(), 'upload');
     // Every byte there is, so that nothing on the way can treat it as text and go unnoticed.
     file_put_contents($path, str_repeat(implode('', array_map('chr', range(0, 255))), 8192));
 
-    $curl = curl_init($base . '/rest/disk.folder.uploadfile');
+    $curl = curl_init($base . $target);
     curl_setopt_array($curl, array(
         CURLOPT_RETURNTRANSFER => 1,
         CURLOPT_POSTFIELDS => array(
-            'id' => '1',
-            'data[NAME]' => 'bytes.bin',
-            'file' => new CURLFile($path, 'application/octet-stream', 'bytes.bin'),
+            'NAME' => 'bytes.bin',
+            $place['result']['field'] => new CURLFile($path, 'application/octet-stream', 'bytes.bin'),
         ),
     ));
     $result = curl_exec($curl);
@@ -129,6 +137,6 @@ for ($i = 2; $i < $argc; $i++) {
     step("restCommand $method", restCommand($method, $params, $auth));
 }
 step('file_get_contents', rawFilter($base));
-step('multipart', multipartUpload($base));
+step('multipart', multipartUpload($base, $auth));
 step('refreshes', $refreshes === 0 ? array('result' => 0) : array('error' => $refreshes));
 exit($failed ? 1 : 0);

@@ -3,4 +3,5 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod smoke; // a call, an expiry, a restart
+mod clients;
+mod smoke; // a call, an expiry, a restart // PHP, Python and curl, as they are
