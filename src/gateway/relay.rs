@@ -81,7 +81,7 @@ async fn counted<S: ClientStream>(
         if left > LARGE_FROM && conn.inbox.is_none() {
             conn.enlarge();
         }
-        if !pace.read(conn).await {
+        if pace.read(conn).await != Read::More {
             return Delivered::Cut;
         }
     }
@@ -117,11 +117,13 @@ async fn streamed<S: ClientStream>(
         if done {
             return Delivered::Whole;
         }
-        if batch.full || pace.read(conn).await {
+        if batch.full {
             continue;
         }
-        if !matches!(source, Source::UntilClose) {
-            return Delivered::Cut;
+        match pace.read(conn).await {
+            Read::More => continue,
+            Read::End if matches!(source, Source::UntilClose) => {}
+            Read::End | Read::Failed => return Delivered::Cut,
         }
         let end: &[u8] = if to == Framing::Chunked { b"0\r\n\r\n" } else { b"" };
         return pace
@@ -218,12 +220,25 @@ impl Pace<'_> {
         }
     }
 
-    /// Reads more from the portal; false at its end, its silence or its failure.
-    async fn read(&self, conn: &mut Conn) -> bool {
+    /// Reads more from the portal.
+    async fn read(&self, conn: &mut Conn) -> Read {
         let read: Result<io::Result<usize>, _> =
             self.deadline.limit(self.portal, conn.read()).await;
-        matches!(read, Ok(Ok(1..)))
+        match read {
+            Ok(Ok(1..)) => Read::More,
+            Ok(Ok(0)) => Read::End,
+            Ok(Err(_)) | Err(_) => Read::Failed,
+        }
     }
+}
+
+/// What the portal did: an end in good order ends a body without a length, and nothing else does.
+#[derive(Debug, PartialEq, Eq)]
+enum Read {
+    More,
+    End,
+    /// A reset, TLS without its end, or silence.
+    Failed,
 }
 
 const PIECES: usize = 16;

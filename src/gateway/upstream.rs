@@ -33,6 +33,9 @@ pub(crate) struct Conn {
     pub(crate) reused: bool,
     /// Whether a byte of the current request may have left.
     pub(crate) touched: bool,
+    /// Reading failed: what has arrived may not be all, whatever a later read says. A reset is
+    /// told once and looks like an end from then on; TLS without `close_notify` may have been cut.
+    failed: bool,
     /// How long it may lie idle.
     pub(crate) idle_max: Duration,
     idle_since: Option<Instant>,
@@ -70,6 +73,7 @@ impl Conn {
             inbox: None,
             reused: false,
             touched: false,
+            failed: false,
             idle_max: IDLE_MAX,
             idle_since: None,
         })
@@ -133,12 +137,17 @@ impl Conn {
 
     /// Reads more of the answer; the end of the stream is `Ok(0)`.
     pub(crate) async fn read(&mut self) -> io::Result<usize> {
-        poll_fn(|cx| poll_fill_slot(cx, &mut self.stream, &mut self.inbox)).await
+        poll_fn(|cx| self.poll_read(cx)).await
     }
 
     /// As [`Conn::read`], for use inside another poll.
     pub(crate) fn poll_read(&mut self, cx: &mut std::task::Context<'_>) -> Poll<io::Result<usize>> {
-        poll_fill_slot(cx, &mut self.stream, &mut self.inbox)
+        if self.failed {
+            return Poll::Ready(Err(io::Error::from(io::ErrorKind::ConnectionReset)));
+        }
+        let read = poll_fill_slot(cx, &mut self.stream, &mut self.inbox);
+        self.failed = matches!(&read, Poll::Ready(Err(_)));
+        read
     }
 
     /// What has arrived and was not consumed.
