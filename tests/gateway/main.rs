@@ -1,7 +1,17 @@
 //! The gateway as its users meet it: the real binary in front of the simulated portal.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test fails loudly"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;
 
-mod clients;
-mod smoke; // a call, an expiry, a restart // PHP, Python and curl, as they are
+mod clients; // PHP, Python and curl, as they are
+mod endings; // answers without a length
+mod smoke; // a call, an expiry, a restart
+mod tls; // whom the gateway talks to
