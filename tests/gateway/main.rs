@@ -13,5 +13,7 @@ mod support;
 
 mod clients; // PHP, Python and curl, as they are
 mod endings; // answers without a length
+mod memory; // bodies larger than memory
 mod smoke; // a call, an expiry, a restart
 mod tls; // whom the gateway talks to
+mod unix; // the listener that file modes protect

@@ -41,6 +41,7 @@ pub struct Gate {
 #[derive(Clone, Debug)]
 pub struct Setup {
     directory: Arc<tempfile::TempDir>,
+    listen: String,
     gateway: String,
     app: String,
     portal: String,
@@ -65,6 +66,7 @@ impl Setup {
     pub fn of(seed: &Seed) -> Self {
         Self {
             directory: Arc::new(tempfile::tempdir().unwrap()),
+            listen: "\"127.0.0.1:0\"".to_owned(),
             gateway: String::new(),
             app: format!(
                 "client_id = \"{}\"\nclient_secret = \"{}\"\noauth_server = \"{}\"\n",
@@ -74,6 +76,12 @@ impl Setup {
             more: String::new(),
             log_level: "debug".to_owned(),
         }
+    }
+
+    /// Adds an address to listen on.
+    pub fn listen(mut self, address: &str) -> Self {
+        self.listen.push_str(&format!(", \"{address}\""));
+        self
     }
 
     /// Adds lines to `[gateway]`.
@@ -120,9 +128,9 @@ impl Setup {
     /// The configuration file's text.
     pub fn text(&self) -> String {
         format!(
-            "[gateway]\nlisten = [\"127.0.0.1:0\"]\n{}\n[admin]\nlisten = \"127.0.0.1:0\"\n\
+            "[gateway]\nlisten = [{}]\n{}\n[admin]\nlisten = \"127.0.0.1:0\"\n\
              [callback]\nlisten = \"127.0.0.1:0\"\n[apps.main]\n{}\n[portals.acme]\n{}\n{}",
-            self.gateway, self.app, self.portal, self.more
+            self.listen, self.gateway, self.app, self.portal, self.more
         )
     }
 
@@ -245,9 +253,17 @@ impl Gate {
 
     /// Resident memory in KiB (`VmRSS`).
     pub fn memory_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        self.memory_sampler()().unwrap()
+    }
+
+    /// As [`Gate::memory_kib`], for another thread; `None` once the process has ended.
+    pub fn memory_sampler(&self) -> impl Fn() -> Option<u64> + Send + 'static {
+        let path = format!("/proc/{}/status", self.pid());
+        move || {
+            let status = std::fs::read_to_string(&path).ok()?;
+            let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+            line.split_whitespace().nth(1)?.parse().ok()
+        }
     }
 }
 
