@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -88,16 +88,23 @@ fn bind_tcp(address: SocketAddr) -> io::Result<Bound> {
 }
 
 fn bind_unix(path: &Path) -> io::Result<Bound> {
-    let left_over = std::fs::symlink_metadata(path)
-        .is_ok_and(|found| found.file_type().is_socket())
-        && std::os::unix::net::UnixStream::connect(path).is_err();
-    if left_over {
+    if is_left_over(path) {
         std::fs::remove_file(path)?;
     }
-    let socket = std::os::unix::net::UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
-    Ok(Bound::Unix(socket, path.to_owned()))
+    socket.bind(&SockAddr::unix(path)?)?;
+    // Before it listens, so that whoever the umask would have let in finds nobody there.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    socket.listen(BACKLOG)?;
+    Ok(Bound::Unix(socket.into(), path.to_owned()))
+}
+
+/// Whether it is a socket that nobody serves. One that may not be connected to is somebody else's.
+fn is_left_over(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
+        && std::os::unix::net::UnixStream::connect(path)
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 impl Workers {
