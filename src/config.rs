@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::credential::Secret;
+use crate::secret::Secret;
 
 /// Everything the operator decides.
 #[derive(Debug)]

@@ -10,7 +10,6 @@ mod grant;
 mod hold;
 mod oauth;
 mod refresh;
-mod secret;
 mod status;
 mod token;
 
@@ -18,9 +17,11 @@ pub use custody::{Credential, Custody};
 pub use flight::Flights;
 pub use grant::GrantError;
 pub use oauth::{AppInfo, FailureKind, OAuth, RefreshFailure};
-pub use secret::Secret;
 pub use status::Status;
 pub use token::{Generation, Origin, Token};
+
+/// What a credential is made of.
+pub use crate::secret::Secret;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -14,6 +14,7 @@ pub mod error;
 pub mod gateway;
 pub mod portal;
 pub mod sandbox;
+pub mod secret;
 pub mod store;
 pub mod telemetry;
 pub mod transport;

@@ -7,7 +7,7 @@ use super::document::{Findings, Flaws, Place, Reported, Table, nearest};
 use super::values::Value;
 use super::{App, Endpoint, Inject, Plan, Portal};
 use super::{address, secrets, values};
-use crate::credential::Secret;
+use crate::secret::Secret;
 
 /// The sections of one kind, by name.
 pub(super) type Named<'i> = Vec<(String, Table<'i>)>;

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use crate::credential::Secret;
+use crate::secret::Secret;
 
 use super::document::Flaws;
 

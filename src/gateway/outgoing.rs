@@ -3,13 +3,13 @@
 //! Framing, Host and the credential are the gateway's own; a client's field cannot remove or
 //! override them, because they are written after its `Connection` list has been applied.
 
-use crate::credential::Secret;
 use crate::gateway::field::{RequestField, request_field};
 use crate::gateway::head::{Framing, Head, Verb, elements};
 use crate::gateway::query::{self, Carries};
 use crate::gateway::route::{Api, Target};
 use crate::gateway::wall::Provenance;
 use crate::portal::Slot;
+use crate::secret::Secret;
 
 /// What the fields of a request ask of the gateway itself.
 #[derive(Debug, Default)]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::config::{Endpoint, Inject};
-use crate::credential::Secret;
 use crate::portal::{Portal, Site, Slot};
+use crate::secret::Secret;
 
 impl Portal {
     /// Notes that a token in `slot` was read, if that was not known yet.
