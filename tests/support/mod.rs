@@ -12,6 +12,7 @@
     clippy::indexing_slicing,
     clippy::string_slice,
     clippy::print_stderr,
+    clippy::needless_pass_by_value,
     reason = "a test fails loudly, and not every test uses everything"
 )]
 
@@ -113,7 +114,7 @@ impl Setup {
 
     /// `B24GATE_LOG`
     pub fn log_level(mut self, level: &str) -> Self {
-        self.log_level = level.to_owned();
+        level.clone_into(&mut self.log_level);
         self
     }
 
