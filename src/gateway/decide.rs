@@ -41,7 +41,6 @@ impl Forward<'_> {
             return decide_link(finding);
         };
         match finding {
-            Finding::Ordinary => Step::Deliver,
             Finding::Expired => {
                 self.call.portal.learn_slot(slot);
                 self.expired(&token).await
@@ -58,7 +57,7 @@ impl Forward<'_> {
                 }
                 Step::Deliver
             }
-            Finding::Unauthorized => Step::Deliver,
+            Finding::Ordinary | Finding::Unauthorized => Step::Deliver,
             Finding::QueryLimit => self.limited().await,
             Finding::OperationTime | Finding::ConnectionError => self.once_more(finding).await,
             Finding::Redirect => self.redirected(reply, &token).await,

@@ -27,6 +27,7 @@ use crate::gateway::wire::ClientStream;
 use crate::portal::Slot;
 
 /// One call on its way, with what has been tried.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not states of one thing")]
 #[derive(Debug)]
 pub(crate) struct Forward<'f> {
     pub(crate) gateway: &'f Gateway,

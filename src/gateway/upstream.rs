@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::error::{Kind, Refusal};
 use crate::gateway::buffer::{Buffer, poll_fill_slot};
 use crate::gateway::reply::Reply;
-use crate::gateway::wire::poll_write;
+use crate::gateway::wire::Slices;
 use crate::portal::Site;
 use crate::transport::{Stream, TransportError};
 
@@ -36,6 +36,7 @@ pub(crate) struct Conn {
     /// How long it may lie idle.
     pub(crate) idle_max: Duration,
     idle_since: Option<Instant>,
+    ended: bool,
 }
 
 /// How writing ended.
@@ -72,6 +73,7 @@ impl Conn {
             touched: false,
             idle_max: IDLE_MAX,
             idle_since: None,
+            ended: false,
         })
     }
 
@@ -108,10 +110,10 @@ impl Conn {
 
     /// Writes `slices`, unless the portal answers first.
     pub(crate) async fn send(&mut self, slices: &mut [IoSlice<'_>]) -> io::Result<Sent> {
-        let mut left = slices;
+        let mut left = Slices::new(slices);
         poll_fn(|cx| {
             while !left.is_empty() {
-                match poll_write(cx, &mut self.stream, &mut left) {
+                match left.poll_write(cx, &mut self.stream) {
                     Poll::Ready(Ok(count)) => self.touched |= count > 0,
                     Poll::Ready(Err(error)) => {
                         // The portal may have answered and closed; its answer is worth more.
@@ -133,12 +135,19 @@ impl Conn {
 
     /// Reads more of the answer; the end of the stream is `Ok(0)`.
     pub(crate) async fn read(&mut self) -> io::Result<usize> {
-        poll_fn(|cx| poll_fill_slot(cx, &mut self.stream, &mut self.inbox)).await
+        let read = poll_fn(|cx| poll_fill_slot(cx, &mut self.stream, &mut self.inbox)).await;
+        self.ended = matches!(read, Ok(0));
+        read
     }
 
     /// As [`Conn::read`], for use inside another poll.
     pub(crate) fn poll_read(&mut self, cx: &mut std::task::Context<'_>) -> Poll<io::Result<usize>> {
         poll_fill_slot(cx, &mut self.stream, &mut self.inbox)
+    }
+
+    /// Whether the portal ended the stream in good order: with TLS that needs its `close_notify`.
+    pub(crate) fn ended_cleanly(&self) -> bool {
+        self.ended
     }
 
     /// What has arrived and was not consumed.

@@ -13,7 +13,9 @@ pub struct Budget {
 
 /// A place in the budget, held for as long as the call is with the portal.
 #[derive(Debug)]
-pub struct Place(());
+pub struct Place<'b> {
+    _budget: &'b Budget,
+}
 
 impl Budget {
     /// The budget of a plan.
@@ -28,8 +30,8 @@ impl Budget {
 
     /// Waits for a place.
     #[expect(clippy::unused_async, reason = "a place is waited for as soon as there is a bucket")]
-    pub async fn place(&self) -> Place {
-        Place(())
+    pub async fn place(&self) -> Place<'_> {
+        Place { _budget: self }
     }
 
     /// How long to wait after the portal's `attempt`-th `QUERY_LIMIT_EXCEEDED` in a row: half a

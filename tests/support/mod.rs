@@ -104,7 +104,7 @@ impl Setup {
 
     /// `B24GATE_LOG`
     pub fn log_level(mut self, level: &str) -> Self {
-        self.log_level = level.to_owned();
+        level.clone_into(&mut self.log_level);
         self
     }
 
@@ -188,11 +188,11 @@ impl Setup {
 impl Gate {
     /// The gateway in front of `sandbox`, with its credential imported.
     pub fn before(sandbox: &Sandbox) -> Self {
-        Self::connected(Setup::new(sandbox), &sandbox.seed())
+        Self::connected(&Setup::new(sandbox), &sandbox.seed())
     }
 
     /// A gateway with `seed` imported.
-    pub fn connected(setup: Setup, seed: &Seed) -> Self {
+    pub fn connected(setup: &Setup, seed: &Seed) -> Self {
         setup.write();
         setup.import(seed);
         setup.start()
