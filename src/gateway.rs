@@ -17,6 +17,8 @@ mod inbound;
 pub mod listener;
 mod outgoing;
 mod parameter;
+#[doc(hidden)]
+pub mod pure;
 mod query;
 mod relay;
 mod reply;
