@@ -78,10 +78,13 @@ impl Forward<'_> {
         self.replayed = Some("expired_token");
         match self.renew(token).await {
             Ok(fresh) => {
-                tracing::info!(
-                    portal = %self.call.portal.name, seen = %token.generation,
-                    generation = %fresh.generation, "token had expired; call replayed"
-                );
+                let (portal, seen) = (&self.call.portal.name, token.generation);
+                let generation = fresh.generation;
+                if fresh.tell_once() {
+                    tracing::info!(%portal, %seen, %generation, "token had expired; call replayed");
+                } else {
+                    tracing::debug!(%portal, %seen, %generation, "call replayed too");
+                }
                 Step::Again
             }
             Err(refusal) => Step::Refuse(refusal),

@@ -36,7 +36,14 @@ impl Budget {
 
     /// How long to wait after the portal's `attempt`-th `QUERY_LIMIT_EXCEEDED` in a row: half a
     /// second, one, two, two, ... The bucket of the smallest plan drains two requests a second.
+    /// Up to a quarter more is added by chance, so that callers refused together do not come back
+    /// together.
     pub fn delay(attempt: u32) -> Duration {
-        Duration::from_millis(500 << attempt.min(2))
+        let delay = Duration::from_millis(500 << attempt.min(2));
+        let mut chance = [0];
+        match getrandom::fill(&mut chance) {
+            Ok(()) => delay + delay / 4 * u32::from(chance[0]) / 256,
+            Err(_) => delay,
+        }
     }
 }
