@@ -229,4 +229,4 @@ fn raise_descriptor_limit() {
 }
 
 /// The token endpoint's time limit is half of this; the rest is for storing.
-const EXCHANGE_MAX: Duration = Duration::from_secs(60);
+const EXCHANGE_MAX: Duration = Duration::from_mins(1);

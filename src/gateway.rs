@@ -17,6 +17,8 @@ mod inbound;
 pub mod listener;
 mod outgoing;
 mod parameter;
+#[doc(hidden)]
+pub mod pure;
 mod query;
 mod relay;
 mod reply;
@@ -42,7 +44,7 @@ use crate::gateway::body::{Body, Bounds};
 use crate::gateway::forward::Forward;
 use crate::gateway::head::Framing;
 use crate::gateway::inbound::{Inbound, Stop};
-use crate::gateway::relay::{Delivered, Pace, deliver};
+use crate::gateway::relay::{Delivered, Pace, Relay};
 use crate::gateway::wire::{ClientStream, write_all};
 use crate::portal::Portals;
 
@@ -148,11 +150,11 @@ impl Gateway {
         let mut body = Body::gather(inbound, call.framing, &bounds, call.expects_continue).await?;
         call.manner.close = !keeps_open || matches!(body, Body::Upload(_));
         call.head.delimit(body.framing());
-        let place = call.portal.budget.place().await;
-        call.portal.count_request();
+        let portal = call.portal.clone();
+        let _place = portal.budget.place().await;
+        portal.count_request();
         let mut forward = Forward::new(self, call, &mut body, settings);
         let outcome = forward.run(inbound).await;
-        drop(place);
         let timing = forward.timing;
         let replayed = forward.replayed;
         let in_inbox = body.in_inbox();
@@ -170,9 +172,14 @@ impl Gateway {
         let to = reply.framing_for(&mut call.manner);
         answer::finish(&mut reply.head, call.manner, to.stated, &timing, replayed);
         let pace = Pace { deadline: &inbound.deadline, portal: settings.portal_timeout };
-        let delivered =
-            deliver(&mut inbound.stream, &mut conn, &reply.head, reply.framing, to.body, pace)
-                .await;
+        let relay = Relay {
+            client: &mut inbound.stream,
+            conn: &mut conn,
+            head: &reply.head,
+            to: to.body,
+            pace,
+        };
+        let delivered = relay.deliver(reply.framing).await;
         match delivered {
             Delivered::Whole if reply.keeps_open && !unread => conn.park(reply.idle_max),
             Delivered::Whole => {}

@@ -51,6 +51,7 @@ pub struct Token {
     pub origin: Origin,
     accepted: AtomicBool,
     doubted: AtomicBool,
+    told: AtomicBool,
 }
 
 impl Token {
@@ -68,6 +69,7 @@ impl Token {
             origin,
             accepted: AtomicBool::new(false),
             doubted: AtomicBool::new(false),
+            told: AtomicBool::new(false),
         }
     }
 
@@ -87,6 +89,12 @@ impl Token {
     /// Whether the portal has ever accepted it.
     pub fn was_accepted(&self) -> bool {
         self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// True for the first caller only: of a thousand calls that are replayed with this token, one
+    /// is worth a line that people read.
+    pub fn tell_once(&self) -> bool {
+        !self.told.swap(true, Ordering::Relaxed)
     }
 
     /// True for the first caller only: an answer that may or may not mean expiry (REST v3 uses one

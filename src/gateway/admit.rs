@@ -110,8 +110,8 @@ fn manner_of(head: &Head<'_, '_>, asked: &Asked<'_>) -> Manner {
 
 /// Files come from `download` and from methods whose name ends in it, with or without a suffix.
 fn is_download(method: &[u8]) -> bool {
-    let method = method.strip_suffix(b".json").or(method.strip_suffix(b".xml")).unwrap_or(method);
-    method.rsplit(|byte| *byte == b'.').next().is_some_and(|word| {
-        word.len() >= 8 && word[word.len() - 8..].eq_ignore_ascii_case(b"download")
-    })
+    let suffix = [&b".json"[..], b".xml"].into_iter().find_map(|end| method.strip_suffix(end));
+    let method = suffix.unwrap_or(method);
+    let start = method.len().saturating_sub(b"download".len());
+    method.get(start..).is_some_and(|end| end.eq_ignore_ascii_case(b"download"))
 }

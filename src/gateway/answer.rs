@@ -6,6 +6,7 @@ use crate::error::Refusal;
 use crate::gateway::head::Framing;
 
 /// How an exchange looks to the client's side of the connection.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not states of one thing")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Manner {
     /// `.xml` was asked for.

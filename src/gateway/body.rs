@@ -66,9 +66,9 @@ impl Body {
             Some((_, Ok(length))) if length <= inbound.bytes().len() => Ok(Self::Inbox(length)),
             Some((_, Ok(length))) if length <= bounds.in_memory => match room_for(length, bounds) {
                 Some(room) => gather_counted(inbound, length, room).await,
-                None => Upload::start(Framing::Length(length as u64), bounds),
+                None => Ok(Upload::start(Framing::Length(length as u64), bounds)),
             },
-            Some((length, _)) => Upload::start(Framing::Length(length), bounds),
+            Some((length, _)) => Ok(Upload::start(Framing::Length(length), bounds)),
             None => gather_chunked(inbound, bounds).await,
         }
     }
@@ -124,7 +124,7 @@ async fn gather_chunked<S: ClientStream>(
     bounds: &Bounds<'_>,
 ) -> Result<Body, Stop> {
     let Some(room) = room_for(bounds.in_memory, bounds) else {
-        return Upload::start(Framing::Chunked, bounds);
+        return Ok(Upload::start(Framing::Chunked, bounds));
     };
     let mut chunked = Chunked::new();
     let mut rest = Vec::new();

@@ -146,7 +146,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_buffer_keeps_what_was_not_consumed_when_it_runs_full() {
-        let mut source: &[u8] = &[7; SIZE + 10];
+        let bytes = vec![7; SIZE + 10];
+        let mut source = bytes.as_slice();
         let mut buffer = Buffer::lend();
         while !buffer.is_full() {
             poll_fn(|cx| buffer.poll_fill(cx, &mut source)).await.unwrap();

@@ -89,17 +89,16 @@ impl Chunked {
             (State::Size { value, digits }, _) if byte.is_ascii_hexdigit() && *digits < 15 => {
                 State::Size { value: value << 4 | hex(byte), digits: digits + 1 }
             }
-            (State::Size { value, digits: 1.. }, b'\r') => State::SizeEnd { value: *value },
             (State::Size { value, digits: 1.. }, b';' | b' ' | b'\t') => {
                 State::Extension { value: *value }
             }
-            (State::Extension { value }, b'\r') => State::SizeEnd { value: *value },
+            (State::Size { value, digits: 1.. } | State::Extension { value }, b'\r') => {
+                State::SizeEnd { value: *value }
+            }
             (State::Extension { value }, _) if !is_control(byte) => {
                 State::Extension { value: *value }
             }
-            (State::SizeEnd { value: 0 }, b'\n') | (State::TrailerEnd, b'\n') => {
-                State::TrailerStart
-            }
+            (State::SizeEnd { value: 0 } | State::TrailerEnd, b'\n') => State::TrailerStart,
             (State::SizeEnd { value }, b'\n') => State::Data { left: *value },
             (State::DataEnd, b'\r') => State::DataEndLine,
             (State::DataEndLine, b'\n') => State::Size { value: 0, digits: 0 },
@@ -163,8 +162,8 @@ mod tests {
 
     #[test]
     fn an_unfinished_body_is_not_done() {
-        assert_eq!(decode(b"4\r\nWiki\r\n", 3).unwrap().1, false);
-        assert_eq!(decode(b"0\r\n", 1).unwrap().1, false);
+        assert!(!decode(b"4\r\nWiki\r\n", 3).unwrap().1);
+        assert!(!decode(b"0\r\n", 1).unwrap().1);
     }
 
     #[test]

@@ -81,6 +81,7 @@ impl Clock {
     }
 
     /// Ticks for as long as it is polled; sleeps while there is no connection.
+    #[expect(clippy::infinite_loop, reason = "it ends when it is no longer polled")]
     pub(crate) async fn run(&self, mut on_tick: impl FnMut()) {
         loop {
             self.advance();

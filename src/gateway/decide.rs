@@ -41,7 +41,6 @@ impl Forward<'_> {
             return decide_link(finding);
         };
         match finding {
-            Finding::Ordinary => Step::Deliver,
             Finding::Expired => {
                 self.call.portal.learn_slot(slot);
                 self.expired(&token).await
@@ -58,7 +57,7 @@ impl Forward<'_> {
                 }
                 Step::Deliver
             }
-            Finding::Unauthorized => Step::Deliver,
+            Finding::Ordinary | Finding::Unauthorized => Step::Deliver,
             Finding::QueryLimit => self.limited().await,
             Finding::OperationTime | Finding::ConnectionError => self.once_more(finding).await,
             Finding::Redirect => self.redirected(reply, &token).await,
@@ -79,10 +78,13 @@ impl Forward<'_> {
         self.replayed = Some("expired_token");
         match self.renew(token).await {
             Ok(fresh) => {
-                tracing::info!(
-                    portal = %self.call.portal.name, seen = %token.generation,
-                    generation = %fresh.generation, "token had expired; call replayed"
-                );
+                let (portal, seen) = (&self.call.portal.name, token.generation);
+                let generation = fresh.generation;
+                if fresh.tell_once() {
+                    tracing::info!(%portal, %seen, %generation, "token had expired; call replayed");
+                } else {
+                    tracing::debug!(%portal, %seen, %generation, "call replayed too");
+                }
                 Step::Again
             }
             Err(refusal) => Step::Refuse(refusal),

@@ -28,6 +28,7 @@ use crate::gateway::wire::ClientStream;
 use crate::portal::Slot;
 
 /// One call on its way, with what has been tried.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not states of one thing")]
 #[derive(Debug)]
 pub(crate) struct Forward<'f> {
     pub(crate) gateway: &'f Gateway,
@@ -179,7 +180,7 @@ impl<'f> Forward<'f> {
             let mut slices = [IoSlice::new(head), IoSlice::new(first), IoSlice::new(second)];
             let exchange = async {
                 let sent = conn.send(&mut slices).await.map_err(|_error| broke(conn))?;
-                Ok((read_reply(conn, to_head).await?, sent))
+                Ok((read_reply(conn, to_head, sent).await?, sent))
             };
             return inbound.deadline.limit(limit, exchange).await.unwrap_or(Err(Failure::Silent));
         };
@@ -199,7 +200,7 @@ impl<'f> Forward<'f> {
             Sending::Stalled => return Err(Failure::Silent),
             Sending::Stop(stop) => return Err(Failure::Stop(stop)),
         };
-        let reply = clock.limit(limit, read_reply(conn, to_head)).await;
+        let reply = clock.limit(limit, read_reply(conn, to_head, sent)).await;
         Ok((reply.unwrap_or(Err(Failure::Silent))?, sent))
     }
 
@@ -242,6 +243,7 @@ impl<'f> Forward<'f> {
             Look::Start if !self.starts_like_an_error(inbound, conn, reply).await? => {
                 return Ok(at_sight);
             }
+            Look::Small => verdict::PACKED_ERROR_MAX,
             Look::Start | Look::Whole => HELD_MAX,
         };
         let looking = async {
@@ -252,7 +254,6 @@ impl<'f> Forward<'f> {
                 }
                 match conn.read().await {
                     Ok(1..) => {}
-                    // The end of the connection is the end of a body that states none.
                     Ok(0) if reply.framing == Framing::Close => return Ok(Some(seen)),
                     _ => return Ok(None), // cut off; delivering it will show that
                 }
@@ -261,6 +262,10 @@ impl<'f> Forward<'f> {
         let limit = self.settings.portal_timeout;
         let seen = inbound.deadline.limit(limit, looking).await;
         match seen.unwrap_or(Ok(None)) {
+            // An answer to HEAD has no body that could say more than its status.
+            Ok(Some(_)) if self.call.manner.head_only && reply.status == 401 => {
+                Ok(Finding::MaybeExpired)
+            }
             Ok(Some(body)) => Ok(verdict::judge(reply, self.call.api, &body)),
             Ok(None) => Ok(at_sight),
             Err(NotHttp(reason)) => Err(self.failed(Failure::Broken(reason))),
@@ -308,11 +313,13 @@ impl<'f> Forward<'f> {
 }
 
 /// Reads up to and including the head of the final answer.
-async fn read_reply(conn: &mut Conn, to_head: bool) -> Result<Reply, Failure> {
+async fn read_reply(conn: &mut Conn, to_head: bool, sent: Sent) -> Result<Reply, Failure> {
     loop {
         match reply::parse(conn.arrived(), to_head) {
-            Ok(Parsed::Final(length, reply)) => {
+            Ok(Parsed::Final(length, mut reply)) => {
                 conn.consume(length);
+                // What is left of the request must not become the start of the next one.
+                reply.keeps_open &= sent == Sent::All;
                 return Ok(reply);
             }
             Ok(Parsed::Interim(length)) => {

@@ -110,7 +110,7 @@ pub(crate) fn read<'b, 'f>(
     let lines = rest.strip_prefix(b"\r\n").unwrap_or_default();
     let (verb, target, version) = read_line(line)?;
     let fields = match httparse::parse_headers(lines, fields) {
-        Ok(httparse::Status::Complete((_, fields))) => &*fields,
+        Ok(httparse::Status::Complete((_, fields))) => fields,
         Ok(httparse::Status::Partial) => return Err(malformed("the request head is cut off")),
         Err(httparse::Error::TooManyHeaders) => {
             return Err(Refusal::new(Kind::HeadTooLarge, "more than 100 header fields"));

@@ -12,6 +12,7 @@ use crate::portal::Slot;
 use crate::secret::Secret;
 
 /// What the fields of a request ask of the gateway itself.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not states of one thing")]
 #[derive(Debug, Default)]
 pub(crate) struct Asked<'b> {
     pub(crate) provenance: Provenance<'b>,

@@ -145,10 +145,10 @@ impl Finder {
 
     /// All that was found.
     pub(crate) fn finish(&mut self) -> Vec<Range<usize>> {
-        if let Kind::Form { name, start, .. } = &self.kind {
-            if is_credential_name(name) {
-                self.found.push(*start..self.at);
-            }
+        if let Kind::Form { name, start, .. } = &self.kind
+            && is_credential_name(name)
+        {
+            self.found.push(*start..self.at);
         }
         std::mem::take(&mut self.found)
     }
@@ -209,10 +209,10 @@ impl Text {
             return true;
         }
         self.escaped = byte == b'\\' && !self.escaped;
-        if let Some(key) = &mut self.key {
-            if key.len() < NAME_MAX {
-                key.push(byte);
-            }
+        if let Some(key) = &mut self.key
+            && key.len() < NAME_MAX
+        {
+            key.push(byte);
         }
         false
     }
@@ -277,11 +277,13 @@ mod tests {
             let blanks = " ".repeat(body.len() - left.len());
             let at = (0..=left.len())
                 .find(|at| {
-                    let expected = [&left[..*at], &blanks, &left[*at..]].concat();
+                    let (start, end) = left.split_at(*at);
+                    let expected = [start, &blanks, end].concat();
                     blanked("application/json; charset=utf-8", body, 0) == expected
                 })
                 .unwrap_or_else(|| panic!("{body}: {}", blanked("application/json", body, 0)));
-            let expected = [&left[..at], &blanks, &left[at..]].concat();
+            let (start, end) = left.split_at(at);
+            let expected = [start, &blanks, end].concat();
             check("application/json; charset=utf-8", body, &expected);
         }
     }

@@ -61,8 +61,10 @@ enum Meaning {
 
 fn meaning(pair: &[u8]) -> Meaning {
     let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
-    let plain = name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
-    let name = if plain { Cow::Borrowed(name) } else { php_name(name) };
+    // `filter[>ID]` is the everyday case: what stands before the bracket decides.
+    let base = name.split(|byte| *byte == b'[').next().unwrap_or_default();
+    let plain = base.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    let name = if plain { Cow::Borrowed(base) } else { php_name(name) };
     match &*name {
         b"auth" => Meaning::Auth,
         b"access_token" | b"aplogin" | b"ap" | b"sessid" => Meaning::Credential,

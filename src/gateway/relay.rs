@@ -1,10 +1,10 @@
 //! The answer's body on its way to the client: read, written, with no more in memory than the
 //! client is behind. A body that the portal cuts off ends as a broken transfer, never as an end.
 
-use std::io::{self, IoSlice};
+use std::io::IoSlice;
 use std::time::Duration;
 
-use crate::gateway::chunked::Chunked;
+use crate::gateway::chunked::{Broken, Chunked};
 use crate::gateway::deadline::Deadline;
 use crate::gateway::head::Framing;
 use crate::gateway::upstream::Conn;
@@ -29,60 +29,113 @@ pub(crate) struct Pace<'d> {
     pub(crate) portal: Duration,
 }
 
-/// Sends `head` and the body that follows it on `conn`.
-pub(crate) async fn deliver<S: ClientStream>(
-    client: &mut S,
-    conn: &mut Conn,
-    head: &[u8],
-    framing: Framing,
-    to: Framing,
-    pace: Pace<'_>,
-) -> Delivered {
-    match framing {
-        Framing::None => {
-            pace.write(client, &mut [IoSlice::new(head)]).await.unwrap_or_else(|end| end)
-        }
-        Framing::Length(length) => counted(client, conn, head, length, pace).await,
-        Framing::Chunked | Framing::Close => {
-            let source = match framing {
-                Framing::Chunked => Source::Chunked(Chunked::new()),
-                _ => Source::UntilClose,
-            };
-            streamed(client, conn, head, source, to, pace).await
-        }
-    }
+/// An answer on its way from a portal's connection to a client's.
+#[derive(Debug)]
+pub(crate) struct Relay<'r, S> {
+    pub(crate) client: &'r mut S,
+    pub(crate) conn: &'r mut Conn,
+    /// Written with the first bytes of the body.
+    pub(crate) head: &'r [u8],
+    /// How the client is told about the end of the body.
+    pub(crate) to: Framing,
+    pub(crate) pace: Pace<'r>,
 }
 
-/// A body of known length: the bytes pass as they are.
-async fn counted<S: ClientStream>(
-    client: &mut S,
-    conn: &mut Conn,
-    head: &[u8],
-    length: u64,
-    pace: Pace<'_>,
-) -> Delivered {
-    let mut left = length;
-    let mut head = head;
-    if left > LARGE_FROM {
-        conn.enlarge();
+impl<S: ClientStream> Relay<'_, S> {
+    /// Sends the head and the body that follows it on the portal's connection.
+    pub(crate) async fn deliver(mut self, framing: Framing) -> Delivered {
+        let ended = match framing {
+            Framing::None => self.write(0).await,
+            Framing::Length(length) => self.counted(length).await,
+            Framing::Chunked => self.streamed(Source::Chunked(Chunked::new())).await,
+            Framing::Close => self.streamed(Source::UntilClose).await,
+        };
+        ended.err().unwrap_or(Delivered::Whole)
     }
-    loop {
-        let here = conn.arrived().len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        let body = conn.arrived().get(..here).unwrap_or_default();
-        if let Err(end) = pace.write(client, &mut [IoSlice::new(head), IoSlice::new(body)]).await {
-            return end;
+
+    /// A body of known length: the bytes pass as they are.
+    async fn counted(&mut self, length: u64) -> Result<(), Delivered> {
+        let mut left = length;
+        if left > LARGE_FROM {
+            self.conn.enlarge();
         }
-        head = &[];
-        conn.consume(here);
-        left -= here as u64;
-        if left == 0 {
-            return Delivered::Whole;
+        loop {
+            let most = usize::try_from(left).unwrap_or(usize::MAX);
+            let here = self.conn.arrived().len().min(most);
+            self.write(here).await?;
+            self.conn.consume(here);
+            left -= here as u64;
+            if left == 0 {
+                return Ok(());
+            }
+            if left > LARGE_FROM && self.conn.inbox.is_none() {
+                self.conn.enlarge();
+            }
+            self.read().await?;
         }
-        if left > LARGE_FROM && conn.inbox.is_none() {
-            conn.enlarge();
+    }
+
+    /// A body of unknown length: chunks are taken off and put on again (HTTP/1.0 clients get none).
+    async fn streamed(&mut self, mut source: Source) -> Result<(), Delivered> {
+        loop {
+            let arrived = self.conn.arrived();
+            let batch = Batch::collect(&mut source, arrived).map_err(|_broken| Delivered::Cut)?;
+            let done = matches!(&source, Source::Chunked(chunked) if chunked.is_done());
+            self.write_batch(&batch, done).await?;
+            self.conn.consume(batch.taken);
+            if done {
+                return Ok(());
+            }
+            if batch.full {
+                continue;
+            }
+            match self.read().await {
+                Ok(()) => {}
+                Err(_) if matches!(source, Source::UntilClose) && self.conn.ended_cleanly() => {
+                    return self.write_batch(&Batch::empty(), true).await;
+                }
+                Err(cut) => return Err(cut),
+            }
         }
-        if pace.read(conn).await != Read::More {
-            return Delivered::Cut;
+    }
+
+    async fn write_batch(&mut self, batch: &Batch, done: bool) -> Result<(), Delivered> {
+        if batch.data == 0 && !done {
+            return Ok(());
+        }
+        let chunks = self.to == Framing::Chunked;
+        let size =
+            if chunks && batch.data > 0 { format!("{:x}\r\n", batch.data) } else { String::new() };
+        let end: &[u8] = match (chunks, batch.data > 0, done) {
+            (true, true, true) => b"\r\n0\r\n\r\n",
+            (true, true, false) => b"\r\n",
+            (true, false, true) => b"0\r\n\r\n",
+            _ => b"",
+        };
+        let mut slices = [IoSlice::new(&[]); PIECES + 3];
+        let arrived = self.conn.arrived();
+        let pieces = batch.pieces.iter().take(batch.count);
+        let pieces = pieces.map(|(start, end)| arrived.get(*start..*end).unwrap_or_default());
+        let parts = [self.head, size.as_bytes()].into_iter().chain(pieces).chain([end]);
+        for (slot, part) in slices.iter_mut().zip(parts) {
+            *slot = IoSlice::new(part);
+        }
+        self.head = &[];
+        self.pace.write(self.client, &mut slices).await
+    }
+
+    /// Writes the head, if it is still to be written, and the first `here` bytes of what has arrived.
+    async fn write(&mut self, here: usize) -> Result<(), Delivered> {
+        let body = self.conn.arrived().get(..here).unwrap_or_default();
+        let mut slices = [IoSlice::new(self.head), IoSlice::new(body)];
+        self.head = &[];
+        self.pace.write(self.client, &mut slices).await
+    }
+
+    async fn read(&mut self) -> Result<(), Delivered> {
+        match self.pace.deadline.limit(self.pace.portal, self.conn.read()).await {
+            Ok(Ok(1..)) => Ok(()),
+            Ok(Ok(0) | Err(_)) | Err(_) => Err(Delivered::Cut),
         }
     }
 }
@@ -90,47 +143,6 @@ async fn counted<S: ClientStream>(
 enum Source {
     Chunked(Chunked),
     UntilClose,
-}
-
-/// A body of unknown length: chunks are taken off and put on again (HTTP/1.0 clients get none).
-async fn streamed<S: ClientStream>(
-    client: &mut S,
-    conn: &mut Conn,
-    head: &[u8],
-    mut source: Source,
-    to: Framing,
-    pace: Pace<'_>,
-) -> Delivered {
-    let mut head = head;
-    loop {
-        let Ok(batch) = Batch::collect(&mut source, conn.arrived()) else {
-            return Delivered::Cut;
-        };
-        let done = matches!(&source, Source::Chunked(chunked) if chunked.is_done());
-        if let Err(end) = write_batch(client, conn, head, &batch, (to, done), pace).await {
-            return end;
-        }
-        if batch.data > 0 || done {
-            head = &[];
-        }
-        conn.consume(batch.taken);
-        if done {
-            return Delivered::Whole;
-        }
-        if batch.full {
-            continue;
-        }
-        match pace.read(conn).await {
-            Read::More => continue,
-            Read::End if matches!(source, Source::UntilClose) => {}
-            Read::End | Read::Failed => return Delivered::Cut,
-        }
-        let end: &[u8] = if to == Framing::Chunked { b"0\r\n\r\n" } else { b"" };
-        return pace
-            .write(client, &mut [IoSlice::new(head), IoSlice::new(end)])
-            .await
-            .unwrap_or_else(|end| end);
-    }
 }
 
 /// The payload in the bytes at hand, as up to [`PIECES`] stretches.
@@ -143,11 +155,12 @@ struct Batch {
 }
 
 impl Batch {
-    fn collect(
-        source: &mut Source,
-        arrived: &[u8],
-    ) -> Result<Self, crate::gateway::chunked::Broken> {
-        let mut batch = Self { pieces: [(0, 0); PIECES], count: 0, data: 0, taken: 0, full: false };
+    fn empty() -> Self {
+        Self { pieces: [(0, 0); PIECES], count: 0, data: 0, taken: 0, full: false }
+    }
+
+    fn collect(source: &mut Source, arrived: &[u8]) -> Result<Self, Broken> {
+        let mut batch = Self::empty();
         let Source::Chunked(chunked) = source else {
             batch.add(0, arrived.len());
             return Ok(batch);
@@ -175,74 +188,22 @@ impl Batch {
     }
 }
 
-async fn write_batch<S: ClientStream>(
-    client: &mut S,
-    conn: &Conn,
-    head: &[u8],
-    batch: &Batch,
-    (to, done): (Framing, bool),
-    pace: Pace<'_>,
-) -> Result<Delivered, Delivered> {
-    if batch.data == 0 && !done {
-        return Ok(Delivered::Whole);
-    }
-    let chunks = to == Framing::Chunked;
-    let size =
-        if chunks && batch.data > 0 { format!("{:x}\r\n", batch.data) } else { String::new() };
-    let end: &[u8] = match (chunks, batch.data > 0, done) {
-        (true, true, true) => b"\r\n0\r\n\r\n",
-        (true, true, false) => b"\r\n",
-        (true, false, true) => b"0\r\n\r\n",
-        _ => b"",
-    };
-    let mut slices = [IoSlice::new(&[]); PIECES + 3];
-    let arrived = conn.arrived();
-    let mut all = slices.iter_mut();
-    let pieces = batch.pieces.iter().take(batch.count);
-    let pieces = pieces.map(|(start, end)| arrived.get(*start..*end).unwrap_or_default());
-    let parts = [head, size.as_bytes()].into_iter().chain(pieces).chain([end]);
-    for (slot, part) in all.by_ref().zip(parts) {
-        *slot = IoSlice::new(part);
-    }
-    pace.write(client, &mut slices).await
-}
-
 impl Pace<'_> {
     /// Writes to the client, or says that it is gone.
     pub(crate) async fn write<S: ClientStream>(
         &self,
         client: &mut S,
         slices: &mut [IoSlice<'_>],
-    ) -> Result<Delivered, Delivered> {
+    ) -> Result<(), Delivered> {
         match self.deadline.limit(CLIENT_STALL, write_all(client, slices)).await {
-            Ok(Ok(())) => Ok(Delivered::Whole),
+            Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Delivered::ClientGone),
         }
     }
-
-    /// Reads more from the portal.
-    async fn read(&self, conn: &mut Conn) -> Read {
-        let read: Result<io::Result<usize>, _> =
-            self.deadline.limit(self.portal, conn.read()).await;
-        match read {
-            Ok(Ok(1..)) => Read::More,
-            Ok(Ok(0)) => Read::End,
-            Ok(Err(_)) | Err(_) => Read::Failed,
-        }
-    }
-}
-
-/// What the portal did: an end in good order ends a body without a length, and nothing else does.
-#[derive(Debug, PartialEq, Eq)]
-enum Read {
-    More,
-    End,
-    /// A reset, TLS without its end, or silence.
-    Failed,
 }
 
 const PIECES: usize = 16;
 /// From this much on, a body is read in larger pieces.
 const LARGE_FROM: u64 = 64 * 1024;
 /// A client that takes nothing for this long is gone.
-const CLIENT_STALL: Duration = Duration::from_secs(60);
+const CLIENT_STALL: Duration = Duration::from_mins(1);

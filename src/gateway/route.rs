@@ -79,10 +79,11 @@ impl<'b> Target<'b> {
         if let Some(name) = host.strip_suffix(".localhost") {
             return portals.by_name(name).ok_or_else(|| unknown(portals));
         }
-        if host != "localhost" && !host.starts_with(|first: char| first.is_ascii_digit()) {
-            if let Some(portal) = portals.by_domain(host) {
-                return Ok(portal);
-            }
+        if host != "localhost"
+            && !host.starts_with(|first: char| first.is_ascii_digit())
+            && let Some(portal) = portals.by_domain(host)
+        {
+            return Ok(portal);
         }
         portals.default_portal().ok_or_else(|| unknown(portals))
     }

@@ -52,12 +52,12 @@ pub(crate) enum Sending {
 
 impl Upload {
     /// Starts with nothing read.
-    pub(crate) fn start(framing: Framing, bounds: &Bounds<'_>) -> Result<Body, Stop> {
+    pub(crate) fn start(framing: Framing, bounds: &Bounds<'_>) -> Body {
         let source = match framing {
             Framing::Length(total) => Source::Length { total, left: total },
             _ => Source::Chunked(Chunked::new()),
         };
-        Ok(Body::Upload(Box::new(Self::new(source, bounds))))
+        Body::Upload(Box::new(Self::new(source, bounds)))
     }
 
     /// Goes on where gathering in memory became too much.
@@ -179,11 +179,11 @@ impl Upload {
             }
             let Inbound { stream, inbox, deadline } = &mut *inbound;
             let reading = poll_fn(|cx| {
-                if let Some(conn) = conn.as_deref_mut() {
-                    if let Poll::Ready(answer) = conn.poll_read(cx) {
-                        // Its end or failure shows at the next write or read of the connection.
-                        return Poll::Ready(answer.map(|_count| true));
-                    }
+                if let Some(conn) = conn.as_deref_mut()
+                    && let Poll::Ready(answer) = conn.poll_read(cx)
+                {
+                    // Its end or failure shows at the next write or read of the connection.
+                    return Poll::Ready(answer.map(|_count| true));
                 }
                 poll_fill_slot(cx, stream, inbox).map(|read| match read {
                     Ok(0) => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),

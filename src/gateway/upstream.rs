@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::error::{Kind, Refusal};
 use crate::gateway::buffer::{Buffer, poll_fill_slot};
 use crate::gateway::reply::Reply;
-use crate::gateway::wire::poll_write;
+use crate::gateway::wire::Slices;
 use crate::portal::Site;
 use crate::transport::{Stream, TransportError};
 
@@ -33,12 +33,21 @@ pub(crate) struct Conn {
     pub(crate) reused: bool,
     /// Whether a byte of the current request may have left.
     pub(crate) touched: bool,
-    /// Reading failed: what has arrived may not be all, whatever a later read says. A reset is
-    /// told once and looks like an end from then on; TLS without `close_notify` may have been cut.
-    failed: bool,
+    flow: Flow,
     /// How long it may lie idle.
     pub(crate) idle_max: Duration,
     idle_since: Option<Instant>,
+}
+
+/// What is known about the portal's side of the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    Open,
+    /// It ended in good order: with TLS that needs its `close_notify`.
+    Ended,
+    /// Reading failed, so what has arrived may not be all. This is kept, because a reset is told
+    /// once, and the next read would take it for an end.
+    Failed,
 }
 
 /// How writing ended.
@@ -73,7 +82,7 @@ impl Conn {
             inbox: None,
             reused: false,
             touched: false,
-            failed: false,
+            flow: Flow::Open,
             idle_max: IDLE_MAX,
             idle_since: None,
         })
@@ -112,10 +121,10 @@ impl Conn {
 
     /// Writes `slices`, unless the portal answers first.
     pub(crate) async fn send(&mut self, slices: &mut [IoSlice<'_>]) -> io::Result<Sent> {
-        let mut left = slices;
+        let mut left = Slices::new(slices);
         poll_fn(|cx| {
             while !left.is_empty() {
-                match poll_write(cx, &mut self.stream, &mut left) {
+                match left.poll_write(cx, &mut self.stream) {
                     Poll::Ready(Ok(count)) => self.touched |= count > 0,
                     Poll::Ready(Err(error)) => {
                         // The portal may have answered and closed; its answer is worth more.
@@ -142,12 +151,21 @@ impl Conn {
 
     /// As [`Conn::read`], for use inside another poll.
     pub(crate) fn poll_read(&mut self, cx: &mut std::task::Context<'_>) -> Poll<io::Result<usize>> {
-        if self.failed {
+        if self.flow == Flow::Failed {
             return Poll::Ready(Err(io::Error::from(io::ErrorKind::ConnectionReset)));
         }
         let read = poll_fill_slot(cx, &mut self.stream, &mut self.inbox);
-        self.failed = matches!(&read, Poll::Ready(Err(_)));
+        match &read {
+            Poll::Ready(Ok(0)) => self.flow = Flow::Ended,
+            Poll::Ready(Err(_)) => self.flow = Flow::Failed,
+            Poll::Ready(Ok(_)) | Poll::Pending => {}
+        }
         read
+    }
+
+    /// Whether the portal ended the stream in good order.
+    pub(crate) fn ended_cleanly(&self) -> bool {
+        self.flow == Flow::Ended
     }
 
     /// What has arrived and was not consumed.

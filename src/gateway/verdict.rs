@@ -15,7 +15,9 @@ pub(crate) enum Look {
     Nothing,
     /// The first bytes tell whether it is an error object.
     Start,
-    /// The whole, if it is small.
+    /// The whole, if it is as small as a packed error object.
+    Small,
+    /// The whole, up to what is ever held.
     Whole,
 }
 
@@ -26,7 +28,7 @@ pub(crate) enum Finding {
     Ordinary,
     /// The token has expired or is not known to the portal; the call has not run.
     Expired,
-    /// REST v3 refuses the caller with the one code it has for every reason.
+    /// REST v3 refuses the caller with the one code it has for every reason; HEAD with none.
     MaybeExpired,
     /// A 401 for another reason; the call has not run.
     Unauthorized,
@@ -49,9 +51,9 @@ pub(crate) fn look(reply: &Reply) -> Look {
         (200, Content::Json | Content::Xml, Encoding::Plain) if !reply.is_file => Look::Start,
         // An error object packs into a few hundred bytes; anything larger is an ordinary answer.
         (200, Content::Json | Content::Xml, Encoding::Gzip)
-            if reply.declared.is_none_or(|length| length <= PACKED_ERROR_MAX) =>
+            if reply.declared.is_none_or(|length| length <= PACKED_ERROR_MAX as u64) =>
         {
-            Look::Whole
+            Look::Small
         }
         _ => Look::Nothing,
     }
@@ -144,7 +146,8 @@ fn unpack(body: &[u8]) -> Option<Vec<u8>> {
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 const V3_ACCESS_DENIED: &str = "BITRIX_REST_V3_EXCEPTION_ACCESSDENIEDEXCEPTION";
-const PACKED_ERROR_MAX: u64 = 1024;
+/// An error object packs into less than this, bytes.
+pub(crate) const PACKED_ERROR_MAX: usize = 1024;
 /// What a hostile body may unpack to, bytes.
 const UNPACKED_MAX: u64 = 64 * 1024;
 

@@ -59,10 +59,10 @@ impl<'b> Provenance<'b> {
         if self.host.is_none() && head.version == Version::Http11 {
             return Err(malformed("HTTP/1.1 needs a Host field"));
         }
-        if let (Some(authority), Some(host)) = (authority, self.host) {
-            if !authority.eq_ignore_ascii_case(host) {
-                return Err(malformed("the Host field and the address in the target differ"));
-            }
+        if let (Some(authority), Some(host)) = (authority, self.host)
+            && !authority.eq_ignore_ascii_case(host)
+        {
+            return Err(malformed("the Host field and the address in the target differ"));
         }
         if self.forwarded && !wall.settings.behind_proxy {
             return Err(refused(
@@ -116,7 +116,7 @@ impl Wall<'_> {
         let known = matches!(host.as_str(), LOCALHOST | "127.0.0.1" | "[::1]")
             || host.ends_with(".localhost")
             || self.local_socket
-            || self.settings.hosts.iter().any(|known| *known == host)
+            || self.settings.hosts.contains(&host)
             || self.portals.by_domain(&host).is_some();
         if known {
             return Ok(host);
@@ -135,20 +135,12 @@ impl Wall<'_> {
 /// Host name of a Host field, lower case, without port and trailing dot.
 fn host_name(value: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(value).ok()?;
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (inside, after) = rest.split_once(']')?;
-            (
-                text.get(..inside.len() + 2)?,
-                after.strip_prefix(':').or(after.is_empty().then_some("")),
-            )
-        }
-        None => match text.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (text, Some("")),
-        },
+    let host_end = match text.strip_prefix('[') {
+        Some(inside) => inside.find(']')? + 2,
+        None => text.find(':').unwrap_or(text.len()),
     };
-    let port = port?;
+    let (host, after) = text.split_at(host_end);
+    let port = if after.is_empty() { after } else { after.strip_prefix(':')? };
     let sound = |byte: u8| byte.is_ascii_alphanumeric() || b".-_[]:".contains(&byte);
     let host = host.strip_suffix('.').unwrap_or(host);
     let port_is_sound = port.len() <= 5 && port.bytes().all(|digit| digit.is_ascii_digit());

@@ -36,35 +36,55 @@ impl ClientStream for UnixStream {
     fn reset_on_close(&self) {}
 }
 
+/// Slices that are written as one; what has been written is taken off the front.
+#[derive(Debug)]
+pub(crate) struct Slices<'s, 'b>(&'s mut [IoSlice<'b>]);
+
+impl<'s, 'b> Slices<'s, 'b> {
+    /// Nothing written yet.
+    pub(crate) fn new(slices: &'s mut [IoSlice<'b>]) -> Self {
+        let mut slices = Self(slices);
+        slices.advance(0); // an empty slice in front would look like a closed stream
+        slices
+    }
+
+    /// Whether everything has been written.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Writes once; never `Ok(0)`.
+    pub(crate) fn poll_write<W: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut W,
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(stream).poll_write_vectored(cx, self.0))?;
+        if written == 0 {
+            return Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero)));
+        }
+        self.advance(written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn advance(&mut self, written: usize) {
+        let mut left = std::mem::take(&mut self.0);
+        IoSlice::advance_slices(&mut left, written);
+        self.0 = left;
+    }
+}
+
 /// Writes every slice and flushes; `slices` is used up on the way.
 pub(crate) async fn write_all<W: AsyncWrite + Unpin>(
     stream: &mut W,
     slices: &mut [IoSlice<'_>],
 ) -> io::Result<()> {
-    let mut left = slices;
+    let mut left = Slices::new(slices);
     poll_fn(|cx| {
         while !left.is_empty() {
-            ready!(poll_write(cx, stream, &mut left))?;
+            ready!(left.poll_write(cx, stream))?;
         }
         Pin::new(&mut *stream).poll_flush(cx)
     })
     .await
-}
-
-/// Writes once and takes what was written off the front of `left`.
-pub(crate) fn poll_write<W: AsyncWrite + Unpin>(
-    cx: &mut Context<'_>,
-    stream: &mut W,
-    left: &mut &mut [IoSlice<'_>],
-) -> Poll<io::Result<usize>> {
-    IoSlice::advance_slices(left, 0); // empty slices in front would look like a closed stream
-    if left.is_empty() {
-        return Poll::Ready(Ok(0));
-    }
-    let written = ready!(Pin::new(stream).poll_write_vectored(cx, left))?;
-    if written == 0 {
-        return Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero)));
-    }
-    IoSlice::advance_slices(left, written);
-    Poll::Ready(Ok(written))
 }

@@ -10,7 +10,7 @@ use b24gate::sandbox::{Options, Sandbox};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::support::{Gate, repository};
+use crate::support::{Gate, hex, repository};
 
 /// One line of a script's output.
 #[derive(Debug, PartialEq)]
@@ -239,7 +239,7 @@ fn every_byte(times: usize) -> Vec<u8> {
 }
 
 fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(bytes))
 }
 
 #[test]

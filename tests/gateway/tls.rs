@@ -76,7 +76,7 @@ async fn a_self_signed_certificate_is_accepted_once_it_is_the_ca_file() {
     let file = folder.path().join("portal.pem");
     std::fs::write(&file, pem).unwrap();
     let (setup, seed) = setup(&portal, &front);
-    let gate = Gate::connected(setup.portal(&format!("ca_file = {file:?}")), &seed);
+    let gate = Gate::connected(&setup.portal(&format!("ca_file = \"{}\"", file.display())), &seed);
     assert_eq!(http::get(gate.address, "/rest/profile").await.status, 200);
 }
 
@@ -154,9 +154,9 @@ fn setup(portal: &Sandbox, front: &Front) -> (Setup, Seed) {
 fn gate(portal: &Sandbox, front: &Front, trusts: Option<&Authority>) -> (Gate, Seed) {
     let (mut setup, seed) = setup(portal, front);
     if let Some(authority) = trusts {
-        setup = setup.portal(&format!("ca_file = {:?}", authority.file));
+        setup = setup.portal(&format!("ca_file = \"{}\"", authority.file.display()));
     }
-    (Gate::connected(setup, &seed), seed)
+    (Gate::connected(&setup, &seed), seed)
 }
 
 fn assert_untold(seen: &Seen, seed: &Seed, to: &str) {

@@ -14,7 +14,7 @@ async fn calls_over_a_unix_socket_are_served_to_its_owner_alone_beside_tcp() {
     let portal = Sandbox::start(Options::default()).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gate.sock");
-    let gate = Gate::connected(listening_on(&portal, &path), &portal.seed());
+    let gate = Gate::connected(&listening_on(&portal, &path), &portal.seed());
     let about = std::fs::symlink_metadata(&path).unwrap();
     assert!(about.file_type().is_socket());
     assert_eq!(about.permissions().mode() & 0o777, 0o600);
@@ -35,7 +35,7 @@ async fn a_socket_that_a_crash_left_behind_is_replaced() {
     let portal = Sandbox::start(Options::default()).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gate.sock");
-    let setup = Gate::connected(listening_on(&portal, &path), &portal.seed()).kill();
+    let setup = Gate::connected(&listening_on(&portal, &path), &portal.seed()).kill();
     assert!(path.exists() && UnixStream::connect(&path).await.is_err(), "it is stale");
     let gate = setup.start();
     assert!(call(&path, "/rest/profile").await.starts_with("HTTP/1.1 200 OK"));
@@ -47,7 +47,7 @@ async fn a_socket_that_somebody_serves_is_not_taken_away() {
     let portal = Sandbox::start(Options::default()).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gate.sock");
-    let gate = Gate::connected(listening_on(&portal, &path), &portal.seed());
+    let gate = Gate::connected(&listening_on(&portal, &path), &portal.seed());
     assert_refused(&listening_on(&portal, &path), &path);
     assert!(call(&path, "/rest/profile").await.starts_with("HTTP/1.1 200 OK"));
     drop(gate);

@@ -12,7 +12,6 @@
     clippy::indexing_slicing,
     clippy::string_slice,
     clippy::print_stderr,
-    clippy::needless_pass_by_value,
     reason = "a test fails loudly, and not every test uses everything"
 )]
 
@@ -81,7 +80,7 @@ impl Setup {
 
     /// Adds an address to listen on.
     pub fn listen(mut self, address: &str) -> Self {
-        self.listen.push_str(&format!(", \"{address}\""));
+        self.listen = format!("{}, \"{address}\"", self.listen);
         self
     }
 
@@ -198,11 +197,11 @@ impl Setup {
 impl Gate {
     /// The gateway in front of `sandbox`, with its credential imported.
     pub fn before(sandbox: &Sandbox) -> Self {
-        Self::connected(Setup::new(sandbox), &sandbox.seed())
+        Self::connected(&Setup::new(sandbox), &sandbox.seed())
     }
 
     /// A gateway with `seed` imported.
-    pub fn connected(setup: Setup, seed: &Seed) -> Self {
+    pub fn connected(setup: &Setup, seed: &Seed) -> Self {
         setup.write();
         setup.import(seed);
         setup.start()
@@ -276,6 +275,10 @@ impl Drop for Gate {
             eprintln!("=== log of the gateway\n{}", self.log());
         }
     }
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// The files of the repository.

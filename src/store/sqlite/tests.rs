@@ -148,6 +148,9 @@ async fn an_import_takes_the_next_generation_whatever_was_there() {
     let chains: i64 =
         sqlx::query_scalar("SELECT COUNT(*) FROM chain").fetch_one(&store.pool).await.unwrap();
     assert_eq!(chains, 2, "the chain before is kept");
+    let intents: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM intent").fetch_one(&store.pool).await.unwrap();
+    assert_eq!(intents, 0);
 }
 
 #[tokio::test]
