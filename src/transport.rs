@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{CertificateError, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -60,6 +60,28 @@ pub enum Stream {
     Plain(TcpStream),
     /// `https://`
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl TransportError {
+    /// What is wrong with the other side's TLS, for people; nothing when that is not the trouble.
+    pub fn tls_fault(&self) -> Option<&'static str> {
+        let Self::Tls(error) = self else {
+            return None;
+        };
+        let reason = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        let Some(rustls::Error::InvalidCertificate(fault)) = reason else {
+            return Some("it does not complete a TLS handshake");
+        };
+        Some(match fault {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                "its certificate has expired"
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                "its certificate is for another host name"
+            }
+            _ => "its certificate is not trusted; for an authority of your own set ca_file",
+        })
+    }
 }
 
 impl Connector {

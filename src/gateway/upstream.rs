@@ -243,11 +243,13 @@ fn at_least_one(count: usize) -> io::Result<()> {
 /// Nothing was sent in any of these.
 fn unreachable(site: &Site, error: &TransportError) -> Refusal {
     tracing::warn!(portal = %site.endpoint, reason = %chain(error), "no connection to the portal");
+    if let Some(fault) = error.tls_fault() {
+        return Refusal::new(Kind::PortalTls, format!("no TLS connection to the portal: {fault}"));
+    }
     match error {
-        TransportError::Tls(_) | TransportError::Roots { .. } => Refusal::new(
-            Kind::PortalTls,
-            "the portal's certificate is not trusted: if it is self-hosted, set ca_file",
-        ),
+        TransportError::Tls(_) | TransportError::Roots { .. } => {
+            Refusal::new(Kind::PortalTls, "no TLS connection to the portal")
+        }
         TransportError::Name(_) => {
             Refusal::new(Kind::PortalUnreachable, "the portal's host name does not resolve")
         }

@@ -50,18 +50,20 @@ async fn a_portal_behind_tls_is_called_and_its_connection_used_again() {
 async fn a_portal_whose_certificate_is_not_acceptable_gets_nothing() {
     let (portal, authority, stranger) = (sandbox().await, Authority::new(), Authority::new());
     let trusted = Some(&authority);
+    // The text is what the operator is told.
     for (what, server, trusts) in [
-        ("an authority that is not trusted", authority.server(&["localhost"]), None),
-        ("another authority", stranger.server(&["localhost"]), trusted),
-        ("a certificate for another host", authority.server(&["crm.example.com"]), trusted),
-        ("a certificate that has expired", authority.expired(), trusted),
-        ("a self-signed certificate", self_signed().0, trusted),
+        ("is not trusted; for an authority of your own", authority.server(&["localhost"]), None),
+        ("is not trusted", stranger.server(&["localhost"]), trusted),
+        ("is for another host name", authority.server(&["crm.example.com"]), trusted),
+        ("has expired", authority.expired(), trusted),
+        ("is not trusted", self_signed().0, trusted),
     ] {
         let front = Front::before(portal.address(), server).await;
         let (gate, seed) = gate(&portal, &front, trusts);
         let answer = http::get(gate.address, "/rest/profile").await;
         assert_eq!((answer.status, answer.error().as_str()), (502, "GATEWAY_PORTAL_TLS"), "{what}");
         assert_eq!(answer.executed(), "no", "{what}");
+        assert!(answer.text().contains(what), "{}", answer.text());
         assert_untold(&front.seen(), &seed, what);
     }
     assert_eq!(portal.control().log().len(), 0);
