@@ -28,6 +28,7 @@ mod upstream;
 mod verdict;
 mod wall;
 mod wire;
+pub mod worker;
 
 use std::io::IoSlice;
 use std::path::PathBuf;
