@@ -7,8 +7,8 @@ mod reach;
 use std::path::Path;
 
 use rustls::RootCertStore;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use crate::config::{Config, Fault, Plan, Portal};
 
@@ -105,7 +105,7 @@ fn ca_file(portal: &Portal, file: &Path) -> Finding {
     let wrong = |text: &str| Finding::Wrong(Exit::Usage, format!("{name} {text}"));
     let certificates = match CertificateDer::pem_file_iter(file) {
         Ok(certificates) => certificates,
-        Err(rustls_pki_types::pem::Error::Io(error)) => {
+        Err(rustls::pki_types::pem::Error::Io(error)) => {
             return wrong(&format!("cannot be read: {error}"));
         }
         Err(_) => return wrong(NOT_PEM),
