@@ -3,4 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod answers; // what portals and networks do wrong, and what becomes of it
+mod hostile; // what is refused, and that the portal never hears of it
 mod smoke; // a call, an expiry, a restart
+mod wire; // what real clients send, and that the portal gets it

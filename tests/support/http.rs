@@ -86,6 +86,23 @@ impl Client {
         timeout(PATIENCE, self.read_answer(head_only)).await.expect("an answer in time")
     }
 
+    /// Reads the interim answer that must come before anything else is sent.
+    pub async fn interim(&mut self) {
+        let line = self.first_line().await;
+        assert!(line.starts_with("HTTP/1.1 100 "), "{line}");
+        while !self.seen.windows(4).any(|four| four == b"\r\n\r\n") {
+            assert!(self.more().await, "the interim answer is cut off");
+        }
+        let end = self.seen.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+        self.seen.drain(..end);
+    }
+
+    /// The first line of what comes next, which stays to be read.
+    pub async fn first_line(&mut self) -> String {
+        while !self.seen.contains(&b'\n') && self.more().await {}
+        String::from_utf8_lossy(self.seen.split(|byte| *byte == b'\n').next().unwrap()).into_owned()
+    }
+
     /// True when the other side has ended the connection and nothing more comes.
     pub async fn is_closed(&mut self) -> bool {
         !self.more().await && self.seen.is_empty()

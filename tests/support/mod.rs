@@ -16,6 +16,8 @@
 )]
 
 pub mod http;
+pub mod script;
+pub mod wire;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
