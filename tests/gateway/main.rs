@@ -1,4 +1,12 @@
 //! The gateway as its users meet it: the real binary in front of the simulated portal.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test fails loudly"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;
