@@ -9,7 +9,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::io::AsyncWrite;
@@ -137,7 +137,7 @@ impl Conn {
     }
 
     /// As [`Conn::read`], for use inside another poll.
-    pub(crate) fn poll_read(&mut self, cx: &mut std::task::Context<'_>) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         poll_fill_slot(cx, &mut self.stream, &mut self.inbox)
     }
 
@@ -170,8 +170,9 @@ impl Conn {
         self.inbox.as_ref().is_some_and(Buffer::is_full)
     }
 
-    /// Asks the kernel, but only about a connection that has been idle long enough for it to know:
-    /// a closed one shows itself as readable.
+    /// A connection that was closed, or on which the portal said something unasked, shows itself as
+    /// readable. While it has been idle for a moment only, the runtime's knowledge is good enough:
+    /// it has just heard from the kernel, together with the request that needs a connection.
     fn is_alive(&self) -> bool {
         let Some(since) = self.idle_since else {
             return true;
@@ -180,13 +181,14 @@ impl Conn {
         if idle > self.idle_max {
             return false;
         }
-        if idle < SURELY_ALIVE {
-            return true;
-        }
         let tcp = match &self.stream {
             Stream::Plain(tcp) => tcp,
             Stream::Tls(tls) => tls.get_ref().0,
         };
+        let mut nobody = Context::from_waker(Waker::noop());
+        if idle < KERNEL_ASKED_FROM && tcp.poll_read_ready(&mut nobody).is_pending() {
+            return true;
+        }
         let mut byte = [MaybeUninit::uninit()];
         socket2::SockRef::from(tcp)
             .peek(&mut byte)
@@ -255,7 +257,7 @@ thread_local! {
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Below nginx's 75 s, so that the portal seldom closes first.
 const IDLE_MAX: Duration = Duration::from_secs(45);
-/// The other side's close needs this long to be noticed anyway, and asking costs a system call.
-const SURELY_ALIVE: Duration = Duration::from_millis(250);
+/// Asking the kernel costs a system call.
+const KERNEL_ASKED_FROM: Duration = Duration::from_millis(250);
 /// A burst opens connections that its replays will need again, so many are kept.
 const IDLE_PER_SITE: usize = 1024;
