@@ -1,7 +1,7 @@
 //! The answer's body on its way to the client: read, written, with no more in memory than the
 //! client is behind. A body that the portal cuts off ends as a broken transfer, never as an end.
 
-use std::io::{self, IoSlice};
+use std::io::IoSlice;
 use std::time::Duration;
 
 use crate::gateway::chunked::Chunked;
@@ -81,10 +81,20 @@ async fn counted<S: ClientStream>(
         if left > LARGE_FROM && conn.inbox.is_none() {
             conn.enlarge();
         }
-        if !pace.read(conn).await {
+        if pace.read(conn).await != Came::More {
             return Delivered::Cut;
         }
     }
+}
+
+/// What reading from the portal brought.
+#[derive(PartialEq, Eq)]
+enum Came {
+    More,
+    /// The portal ended the connection in good order.
+    End,
+    /// The connection broke, or the portal is silent.
+    Failure,
 }
 
 enum Source {
@@ -117,11 +127,13 @@ async fn streamed<S: ClientStream>(
         if done {
             return Delivered::Whole;
         }
-        if batch.full || pace.read(conn).await {
+        if batch.full {
             continue;
         }
-        if !matches!(source, Source::UntilClose) {
-            return Delivered::Cut;
+        match pace.read(conn).await {
+            Came::More => continue,
+            Came::End if matches!(source, Source::UntilClose) => {}
+            Came::End | Came::Failure => return Delivered::Cut,
         }
         let end: &[u8] = if to == Framing::Chunked { b"0\r\n\r\n" } else { b"" };
         return pace
@@ -218,11 +230,13 @@ impl Pace<'_> {
         }
     }
 
-    /// Reads more from the portal; false at its end, its silence or its failure.
-    async fn read(&self, conn: &mut Conn) -> bool {
-        let read: Result<io::Result<usize>, _> =
-            self.deadline.limit(self.portal, conn.read()).await;
-        matches!(read, Ok(Ok(1..)))
+    /// Reads more from the portal.
+    async fn read(&self, conn: &mut Conn) -> Came {
+        match self.deadline.limit(self.portal, conn.read()).await {
+            Ok(Ok(1..)) => Came::More,
+            Ok(Ok(0)) => Came::End,
+            Ok(Err(_)) | Err(_) => Came::Failure,
+        }
     }
 }
 

@@ -35,6 +35,8 @@ pub(crate) struct Conn {
     pub(crate) touched: bool,
     /// How long it may lie idle.
     pub(crate) idle_max: Duration,
+    /// Reading failed. The kernel tells that once; the next read would look like an orderly end.
+    failed: bool,
     idle_since: Option<Instant>,
 }
 
@@ -71,6 +73,7 @@ impl Conn {
             reused: false,
             touched: false,
             idle_max: IDLE_MAX,
+            failed: false,
             idle_since: None,
         })
     }
@@ -133,12 +136,17 @@ impl Conn {
 
     /// Reads more of the answer; the end of the stream is `Ok(0)`.
     pub(crate) async fn read(&mut self) -> io::Result<usize> {
-        poll_fn(|cx| poll_fill_slot(cx, &mut self.stream, &mut self.inbox)).await
+        poll_fn(|cx| self.poll_read(cx)).await
     }
 
     /// As [`Conn::read`], for use inside another poll.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        poll_fill_slot(cx, &mut self.stream, &mut self.inbox)
+        if self.failed {
+            return Poll::Ready(Err(io::Error::from(io::ErrorKind::ConnectionReset)));
+        }
+        let read = poll_fill_slot(cx, &mut self.stream, &mut self.inbox);
+        self.failed = matches!(read, Poll::Ready(Err(_)));
+        read
     }
 
     /// What has arrived and was not consumed.
