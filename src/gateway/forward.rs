@@ -16,6 +16,7 @@ use crate::gateway::answer::Timing;
 use crate::gateway::body::Body;
 use crate::gateway::deadline::Elapsed;
 use crate::gateway::decide::Step;
+use crate::gateway::head::Framing;
 use crate::gateway::inbound::{Inbound, Stop};
 use crate::gateway::query::Carries;
 use crate::gateway::relay::Pace;
@@ -249,8 +250,10 @@ impl<'f> Forward<'f> {
                 if whole || seen.len() >= most || conn.is_full() {
                     return Ok(whole.then_some(seen));
                 }
-                if !matches!(conn.read().await, Ok(1..)) {
-                    return Ok(None); // cut off; delivering it will show that
+                match conn.read().await {
+                    Ok(1..) => {}
+                    Ok(0) if reply.framing == Framing::Close => return Ok(Some(seen)),
+                    _ => return Ok(None), // cut off; delivering it will show that
                 }
             }
         };
