@@ -9,7 +9,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::AsyncWrite;
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::error::{Kind, Refusal};
 use crate::gateway::buffer::{Buffer, poll_fill_slot};
-use crate::gateway::reply::Reply;
+use crate::gateway::reply::{self, Parsed, Reply};
 use crate::gateway::wire::poll_write;
 use crate::portal::Site;
 use crate::transport::{Stream, TransportError};
@@ -118,14 +118,17 @@ impl Conn {
                     Poll::Ready(Ok(count)) => self.touched |= count > 0,
                     Poll::Ready(Err(error)) => {
                         // The portal may have answered and closed; its answer is worth more.
-                        return match poll_fill_slot(cx, &mut self.stream, &mut self.inbox) {
-                            Poll::Ready(Ok(1..)) => Poll::Ready(Ok(Sent::Answered)),
-                            _ => Poll::Ready(Err(error)),
-                        };
+                        let answered =
+                            self.poll_answer(cx).is_ready() && !self.arrived().is_empty();
+                        return Poll::Ready(if answered { Ok(Sent::Answered) } else { Err(error) });
                     }
                     Poll::Pending => {
-                        return poll_fill_slot(cx, &mut self.stream, &mut self.inbox)
-                            .map(|read| read.and_then(at_least_one).map(|()| Sent::Answered));
+                        ready!(self.poll_answer(cx));
+                        return Poll::Ready(if self.arrived().is_empty() {
+                            Err(io::Error::from(io::ErrorKind::UnexpectedEof))
+                        } else {
+                            Ok(Sent::Answered)
+                        });
                     }
                 }
             }
@@ -139,8 +142,32 @@ impl Conn {
         poll_fn(|cx| self.poll_read(cx)).await
     }
 
-    /// As [`Conn::read`], for use inside another poll.
-    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    /// For use while a request is being sent: waits until the portal answers, or ends the
+    /// connection, which the next read or write will show. Interim answers are skipped on the way.
+    pub(crate) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while !self.has_answer() {
+            if !matches!(ready!(self.poll_read(cx)), Ok(1..)) {
+                break;
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Whether more than (parts of) interim answers has arrived.
+    fn has_answer(&mut self) -> bool {
+        while !self.arrived().is_empty() {
+            match reply::parse(self.arrived(), false) {
+                Ok(Parsed::Interim(length)) => self.consume(length),
+                Ok(Parsed::Partial) => {
+                    return !self.arrived().iter().zip(INTERIM).all(|(came, known)| came == known);
+                }
+                Ok(Parsed::Final(..)) | Err(_) => return true,
+            }
+        }
+        false
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.failed {
             return Poll::Ready(Err(io::Error::from(io::ErrorKind::ConnectionReset)));
         }
@@ -219,10 +246,6 @@ fn take_idle(site: u64) -> Option<Conn> {
     IDLE.with_borrow_mut(|idle| idle.get_mut(&site).and_then(Vec::pop))
 }
 
-fn at_least_one(count: usize) -> io::Result<()> {
-    if count == 0 { Err(io::Error::from(io::ErrorKind::UnexpectedEof)) } else { Ok(()) }
-}
-
 /// Nothing was sent in any of these.
 fn unreachable(site: &Site, error: &TransportError) -> Refusal {
     tracing::warn!(portal = %site.endpoint, reason = %chain(error), "no connection to the portal");
@@ -261,6 +284,8 @@ thread_local! {
     static IDLE: RefCell<HashMap<u64, Vec<Conn>>> = RefCell::new(HashMap::new());
 }
 
+/// How every interim answer starts.
+const INTERIM: &[u8] = b"HTTP/1.1 1";
 /// Covers name, TCP and TLS.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Below nginx's 75 s, so that the portal seldom closes first.
