@@ -23,6 +23,7 @@ pub struct Answer {
 pub struct Client {
     stream: TcpStream,
     seen: Vec<u8>,
+    reset: bool,
 }
 
 impl Answer {
@@ -60,7 +61,7 @@ impl Client {
     pub async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, seen: Vec::new() }
+        Self { stream, seen: Vec::new(), reset: false }
     }
 
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -108,6 +109,17 @@ impl Client {
         !self.more().await && self.seen.is_empty()
     }
 
+    /// True when the other side has ended the connection with a reset: a broken transfer where the
+    /// end of the connection is the end of the body.
+    pub fn was_reset(&self) -> bool {
+        self.reset
+    }
+
+    /// Reads `count` bytes or more of whatever comes, and no further.
+    pub async fn taste(&mut self, count: usize) {
+        while self.seen.len() < count && self.more().await {}
+    }
+
     async fn read_answer(&mut self, head_only: bool) -> Option<Answer> {
         loop {
             let end = loop {
@@ -135,6 +147,9 @@ impl Client {
     async fn read_body(&mut self, answer: &mut Answer) {
         if answer.field("transfer-encoding").is_some() {
             answer.whole = self.read_chunks(&mut answer.body).await;
+            if !answer.whole {
+                self.seen.clear();
+            }
         } else if let Some(length) = answer.field("content-length") {
             let length: usize = length.parse().unwrap();
             while self.seen.len() < length && self.more().await {}
@@ -179,7 +194,11 @@ impl Client {
                 self.seen.extend_from_slice(&part[..count]);
                 true
             }
-            _ => false,
+            Ok(0) => false,
+            Err(_) => {
+                self.reset = true;
+                false
+            }
         }
     }
 }

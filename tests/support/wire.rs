@@ -1,11 +1,13 @@
 //! Requests as bytes, and the pair of a simulated portal with the gateway in front of it.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use b24gate::sandbox::{Entry, Options, Sandbox};
 use sha2::{Digest, Sha256};
+use tokio::time::timeout;
 
-use super::{Gate, Setup};
+use super::{Gate, PATIENCE, Setup};
 
 /// A portal and the gateway in front of it.
 pub async fn stage() -> (Sandbox, Gate) {
@@ -73,6 +75,21 @@ pub fn sha256(bytes: &[u8]) -> String {
 /// The calls that have reached the portal, without the OAuth server's.
 pub fn calls(portal: &Sandbox) -> Vec<Entry> {
     portal.control().log().into_iter().filter(|entry| !entry.target.starts_with("/oauth")).collect()
+}
+
+/// How many connections the portal has open now.
+pub fn open_connections(portal: &Sandbox) -> u64 {
+    portal.control().state()["counters"]["connections_open"].as_u64().unwrap()
+}
+
+/// Waits until `condition` holds; it must hold at last.
+pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let waiting = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    assert!(timeout(PATIENCE, waiting).await.is_ok(), "never happened: {what}");
 }
 
 /// The latest call that has reached the portal.
