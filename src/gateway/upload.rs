@@ -179,10 +179,10 @@ impl Upload {
             }
             let Inbound { stream, inbox, deadline } = &mut *inbound;
             let reading = poll_fn(|cx| {
-                if let Some(conn) = conn.as_deref_mut() {
-                    if conn.poll_answer(cx).is_ready() {
-                        return Poll::Ready(Ok(true));
-                    }
+                if let Some(conn) = conn.as_deref_mut()
+                    && conn.poll_answer(cx).is_ready()
+                {
+                    return Poll::Ready(Ok(true));
                 }
                 poll_fill_slot(cx, stream, inbox).map(|read| match read {
                     Ok(0) => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
