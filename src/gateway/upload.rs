@@ -180,10 +180,9 @@ impl Upload {
             let Inbound { stream, inbox, deadline } = &mut *inbound;
             let reading = poll_fn(|cx| {
                 if let Some(conn) = conn.as_deref_mut()
-                    && let Poll::Ready(answer) = conn.poll_read(cx)
+                    && conn.poll_answer(cx).is_ready()
                 {
-                    // Its end or failure shows at the next write or read of the connection.
-                    return Poll::Ready(answer.map(|_count| true));
+                    return Poll::Ready(Ok(true));
                 }
                 poll_fill_slot(cx, stream, inbox).map(|read| match read {
                     Ok(0) => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),

@@ -9,7 +9,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::AsyncWrite;
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::error::{Kind, Refusal};
 use crate::gateway::buffer::{Buffer, poll_fill_slot};
-use crate::gateway::reply::Reply;
+use crate::gateway::reply::{self, Parsed, Reply};
 use crate::gateway::wire::Slices;
 use crate::portal::Site;
 use crate::transport::{Stream, TransportError};
@@ -128,14 +128,17 @@ impl Conn {
                     Poll::Ready(Ok(count)) => self.touched |= count > 0,
                     Poll::Ready(Err(error)) => {
                         // The portal may have answered and closed; its answer is worth more.
-                        return match poll_fill_slot(cx, &mut self.stream, &mut self.inbox) {
-                            Poll::Ready(Ok(1..)) => Poll::Ready(Ok(Sent::Answered)),
-                            _ => Poll::Ready(Err(error)),
-                        };
+                        let answered =
+                            self.poll_answer(cx).is_ready() && !self.arrived().is_empty();
+                        return Poll::Ready(if answered { Ok(Sent::Answered) } else { Err(error) });
                     }
                     Poll::Pending => {
-                        return poll_fill_slot(cx, &mut self.stream, &mut self.inbox)
-                            .map(|read| read.and_then(at_least_one).map(|()| Sent::Answered));
+                        ready!(self.poll_answer(cx));
+                        return Poll::Ready(if self.arrived().is_empty() {
+                            Err(io::Error::from(io::ErrorKind::UnexpectedEof))
+                        } else {
+                            Ok(Sent::Answered)
+                        });
                     }
                 }
             }
@@ -149,8 +152,32 @@ impl Conn {
         poll_fn(|cx| self.poll_read(cx)).await
     }
 
-    /// As [`Conn::read`], for use inside another poll.
-    pub(crate) fn poll_read(&mut self, cx: &mut std::task::Context<'_>) -> Poll<io::Result<usize>> {
+    /// For use while a request is being sent: waits until the portal answers, or ends the
+    /// connection, which the next read or write will show. Interim answers are skipped on the way.
+    pub(crate) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while !self.has_answer() {
+            if !matches!(ready!(self.poll_read(cx)), Ok(1..)) {
+                break;
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Whether more than (parts of) interim answers has arrived.
+    fn has_answer(&mut self) -> bool {
+        while !self.arrived().is_empty() {
+            match reply::parse(self.arrived(), false) {
+                Ok(Parsed::Interim(length)) => self.consume(length),
+                Ok(Parsed::Partial) => {
+                    return !self.arrived().iter().zip(INTERIM).all(|(came, known)| came == known);
+                }
+                Ok(Parsed::Final(..)) | Err(_) => return true,
+            }
+        }
+        false
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.flow == Flow::Failed {
             return Poll::Ready(Err(io::Error::from(io::ErrorKind::ConnectionReset)));
         }
@@ -197,8 +224,9 @@ impl Conn {
         self.inbox.as_ref().is_some_and(Buffer::is_full)
     }
 
-    /// Asks the kernel, but only about a connection that has been idle long enough for it to know:
-    /// a closed one shows itself as readable.
+    /// A connection that was closed, or on which the portal said something unasked, shows itself as
+    /// readable. While it has been idle for a moment only, the runtime's knowledge is good enough:
+    /// it has just heard from the kernel, together with the request that needs a connection.
     fn is_alive(&self) -> bool {
         let Some(since) = self.idle_since else {
             return true;
@@ -207,13 +235,14 @@ impl Conn {
         if idle > self.idle_max {
             return false;
         }
-        if idle < SURELY_ALIVE {
-            return true;
-        }
         let tcp = match &self.stream {
             Stream::Plain(tcp) => tcp,
             Stream::Tls(tls) => tls.get_ref().0,
         };
+        let mut nobody = Context::from_waker(Waker::noop());
+        if idle < KERNEL_ASKED_FROM && tcp.poll_read_ready(&mut nobody).is_pending() {
+            return true;
+        }
         let mut byte = [MaybeUninit::uninit()];
         socket2::SockRef::from(tcp)
             .peek(&mut byte)
@@ -234,10 +263,6 @@ pub(crate) fn sweep() {
 
 fn take_idle(site: u64) -> Option<Conn> {
     IDLE.with_borrow_mut(|idle| idle.get_mut(&site).and_then(Vec::pop))
-}
-
-fn at_least_one(count: usize) -> io::Result<()> {
-    if count == 0 { Err(io::Error::from(io::ErrorKind::UnexpectedEof)) } else { Ok(()) }
 }
 
 /// Nothing was sent in any of these.
@@ -280,11 +305,13 @@ thread_local! {
     static IDLE: RefCell<HashMap<u64, Vec<Conn>>> = RefCell::new(HashMap::new());
 }
 
+/// How every interim answer starts.
+const INTERIM: &[u8] = b"HTTP/1.1 1";
 /// Covers name, TCP and TLS.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Below nginx's 75 s, so that the portal seldom closes first.
 const IDLE_MAX: Duration = Duration::from_secs(45);
-/// The other side's close needs this long to be noticed anyway, and asking costs a system call.
-const SURELY_ALIVE: Duration = Duration::from_millis(250);
+/// Asking the kernel costs a system call.
+const KERNEL_ASKED_FROM: Duration = Duration::from_millis(250);
 /// A burst opens connections that its replays will need again, so many are kept.
 const IDLE_PER_SITE: usize = 1024;

@@ -16,7 +16,8 @@ pub(crate) struct Provenance<'b> {
     pub(crate) host: Option<&'b [u8]>,
     pub(crate) origin: Option<&'b [u8]>,
     pub(crate) referer: Option<&'b [u8]>,
-    fetch_site: Option<&'b [u8]>,
+    /// `Sec-Fetch-Site` says that another site sends this.
+    foreign: bool,
     page: bool,
     forwarded: bool,
     hosts: usize,
@@ -35,8 +36,12 @@ impl<'b> Provenance<'b> {
                 self.origins += 1;
                 self.origin = Some(value);
             }
-            RequestField::Referer => self.referer = Some(value),
-            RequestField::FetchSite => self.fetch_site = Some(value),
+            // With two of them, one could speak for the other; no program sends two.
+            RequestField::Referer => self.page |= self.referer.replace(value).is_some(),
+            RequestField::FetchSite => {
+                self.foreign |= !value.eq_ignore_ascii_case(b"none")
+                    && !value.eq_ignore_ascii_case(b"same-origin");
+            }
             RequestField::FetchMode => self.page |= value.eq_ignore_ascii_case(b"navigate"),
             RequestField::FetchDest => {
                 self.page |= PAGES.iter().any(|page| value.eq_ignore_ascii_case(page));
@@ -85,10 +90,7 @@ impl<'b> Provenance<'b> {
         if self.referer.is_some_and(|referer| !wall.allows(origin_of(referer))) {
             return Err(refused("a Referer field shows that a web page sends this request"));
         }
-        let foreign = |site: &[u8]| {
-            !site.eq_ignore_ascii_case(b"none") && !site.eq_ignore_ascii_case(b"same-origin")
-        };
-        if self.page || (!allowed && self.fetch_site.is_some_and(foreign)) {
+        if self.page || (!allowed && self.foreign) {
             return Err(refused("browsers are refused; this address is for programs"));
         }
         Ok(())

@@ -23,6 +23,7 @@ pub struct Answer {
 pub struct Client {
     stream: TcpStream,
     seen: Vec<u8>,
+    reset: bool,
 }
 
 impl Answer {
@@ -60,7 +61,7 @@ impl Client {
     pub async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, seen: Vec::new() }
+        Self { stream, seen: Vec::new(), reset: false }
     }
 
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -86,9 +87,37 @@ impl Client {
         timeout(PATIENCE, self.read_answer(head_only)).await.expect("an answer in time")
     }
 
+    /// Reads the interim answer that must come before anything else is sent.
+    pub async fn interim(&mut self) {
+        let line = self.first_line().await;
+        assert!(line.starts_with("HTTP/1.1 100 "), "{line}");
+        while !self.seen.windows(4).any(|four| four == b"\r\n\r\n") {
+            assert!(self.more().await, "the interim answer is cut off");
+        }
+        let end = self.seen.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+        self.seen.drain(..end);
+    }
+
+    /// The first line of what comes next, which stays to be read.
+    pub async fn first_line(&mut self) -> String {
+        while !self.seen.contains(&b'\n') && self.more().await {}
+        String::from_utf8_lossy(self.seen.split(|byte| *byte == b'\n').next().unwrap()).into_owned()
+    }
+
     /// True when the other side has ended the connection and nothing more comes.
     pub async fn is_closed(&mut self) -> bool {
         !self.more().await && self.seen.is_empty()
+    }
+
+    /// True when the other side has ended the connection with a reset: a broken transfer where the
+    /// end of the connection is the end of the body.
+    pub fn was_reset(&self) -> bool {
+        self.reset
+    }
+
+    /// Reads `count` bytes or more of whatever comes, and no further.
+    pub async fn taste(&mut self, count: usize) {
+        while self.seen.len() < count && self.more().await {}
     }
 
     async fn read_answer(&mut self, head_only: bool) -> Option<Answer> {
@@ -118,6 +147,9 @@ impl Client {
     async fn read_body(&mut self, answer: &mut Answer) {
         if answer.field("transfer-encoding").is_some() {
             answer.whole = self.read_chunks(&mut answer.body).await;
+            if !answer.whole {
+                self.seen.clear();
+            }
         } else if let Some(length) = answer.field("content-length") {
             let length: usize = length.parse().unwrap();
             while self.seen.len() < length && self.more().await {}
@@ -162,7 +194,11 @@ impl Client {
                 self.seen.extend_from_slice(&part[..count]);
                 true
             }
-            _ => false,
+            Ok(0) => false,
+            Err(_) => {
+                self.reset = true;
+                false
+            }
         }
     }
 }

@@ -17,6 +17,8 @@
 
 pub mod front;
 pub mod http;
+pub mod script;
+pub mod wire;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
