@@ -51,12 +51,17 @@ impl Forward<'_> {
                 self.replayed = Some("parameter");
                 Step::Again
             }
-            Finding::MaybeExpired => {
-                let near = token.is_past_expiry(unix_now() + NEAR_EXPIRY_S);
-                if !self.renewed && (near || token.doubt_once()) {
-                    return self.expired(&token).await;
-                }
+            Finding::MaybeExpired if self.renewed => {
+                token.mark_beyond_doubt();
                 Step::Deliver
+            }
+            Finding::MaybeExpired => {
+                if !token.is_doubtful(unix_now()) {
+                    return Step::Deliver;
+                }
+                // Where an expired token was refused twice, neither place is proven wrong.
+                self.parameter_tried = false;
+                self.expired(&token).await
             }
             Finding::Unauthorized => Step::Deliver,
             Finding::QueryLimit => self.limited().await,
@@ -206,6 +211,4 @@ fn not_api() -> Refusal {
     )
 }
 
-/// A v3 refusal this close to the expiry is taken for it, seconds.
-const NEAR_EXPIRY_S: u64 = 60;
 const ONCE_MORE: Duration = Duration::from_secs(1);
