@@ -106,7 +106,7 @@ impl Forward<'_> {
                 Kind::QueryLimit,
                 "the portal's request limit is used up; the call has not run",
             );
-            return Step::Refuse(refusal.retry_after(delay.as_secs().max(1)));
+            return Step::Refuse(refusal.retry_after(whole_seconds(delay)));
         }
         self.limited += 1;
         self.replayed = Some("query_limit");
@@ -116,7 +116,10 @@ impl Forward<'_> {
 
     async fn once_more(&mut self, finding: Finding) -> Step {
         if self.waited_once || self.timing.queue + ONCE_MORE > self.settings.max_wait {
-            return Step::Deliver;
+            return match finding {
+                Finding::OperationTime => Step::Refuse(out_of_operating_time()),
+                _ => Step::Deliver,
+            };
         }
         self.waited_once = true;
         self.replayed = Some(match finding {
@@ -182,7 +185,7 @@ impl Forward<'_> {
                 Kind::RefreshUnavailable,
                 format!("the token of portal {name} cannot be renewed right now: {reason}"),
             )
-            .retry_after(retry_after.as_secs()),
+            .retry_after(whole_seconds(retry_after)),
         }
     }
 }
@@ -203,6 +206,21 @@ fn decide_link(finding: Finding) -> Step {
     }
 }
 
+/// Rounded up: whoever asks again after a part of the time only hears the same again.
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)
+}
+
+/// The portal does not say when; it counts in steps of a minute.
+fn out_of_operating_time() -> Refusal {
+    let refusal = Refusal::new(
+        Kind::OperationTime,
+        "this method has used up its operating time on the portal; the call has not run, and other \
+         methods still work",
+    );
+    refusal.retry_after(OPERATING_STEP_S)
+}
+
 fn not_api() -> Refusal {
     Refusal::new(
         Kind::PortalBroken,
@@ -211,4 +229,5 @@ fn not_api() -> Refusal {
     )
 }
 
+const OPERATING_STEP_S: u64 = 60;
 const ONCE_MORE: Duration = Duration::from_secs(1);
