@@ -3,4 +3,5 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod expiry; // an expired token is renewed once, and what looks like one is not
 mod smoke; // a call, an expiry, a restart

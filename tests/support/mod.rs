@@ -15,6 +15,7 @@
     reason = "a test fails loudly, and not every test uses everything"
 )]
 
+pub mod calls;
 pub mod http;
 
 use std::io::{BufRead, BufReader, Write};
