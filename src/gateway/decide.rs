@@ -166,8 +166,12 @@ impl Forward<'_> {
         match unavailable {
             Unavailable::NotConnected(state) => {
                 let why = match state {
-                    State::Dead { code } => format!("its refresh token is dead ({code})"),
-                    State::Paused { code } => format!("its OAuth server refuses: {code}"),
+                    State::Dead { code } => {
+                        format!("its refresh token is dead ({})", harmless(&code))
+                    }
+                    State::Paused { code } => {
+                        format!("its OAuth server refuses: {}", harmless(&code))
+                    }
                     State::Connected | State::Suspect | State::NotConnected => {
                         "it has no credential".to_owned()
                     }
@@ -183,7 +187,10 @@ impl Forward<'_> {
             }
             Unavailable::Later { retry_after, reason } => Refusal::new(
                 Kind::RefreshUnavailable,
-                format!("the token of portal {name} cannot be renewed right now: {reason}"),
+                format!(
+                    "the token of portal {name} cannot be renewed right now: {}",
+                    harmless(&reason)
+                ),
             )
             .retry_after(whole_seconds(retry_after)),
         }
@@ -204,6 +211,20 @@ fn decide_link(finding: Finding) -> Step {
         Finding::NotApi => Step::Refuse(not_api()),
         _ => Step::Deliver,
     }
+}
+
+/// The token endpoint uses the very codes at which SDKs renew a token themselves, and some look for
+/// them anywhere in an error.
+fn harmless(text: &str) -> String {
+    let lower = text.to_ascii_lowercase();
+    let mut text = text.to_owned();
+    for code in ["expired_token", "invalid_token"] {
+        for (at, _) in lower.match_indices(code) {
+            let gap = at + "expired".len();
+            text.replace_range(gap..=gap, " ");
+        }
+    }
+    text
 }
 
 /// Rounded up: whoever asks again after a part of the time only hears the same again.
@@ -231,3 +252,21 @@ fn not_api() -> Refusal {
 
 const OPERATING_STEP_S: u64 = 60;
 const ONCE_MORE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_codes_at_which_sdks_renew_tokens_are_told_in_other_words() {
+        let told = harmless("answers EXPIRED_TOKEN, expired_token and invalid_token");
+        assert_eq!(told, "answers EXPIRED TOKEN, expired token and invalid token");
+        assert_eq!(harmless("invalid_grant"), "invalid_grant");
+    }
+
+    #[test]
+    fn a_part_of_a_second_is_a_second_to_wait() {
+        assert_eq!(whole_seconds(Duration::from_millis(2_001)), 3);
+        assert_eq!(whole_seconds(Duration::from_secs(2)), 2);
+    }
+}
