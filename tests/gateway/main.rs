@@ -4,4 +4,6 @@
 mod support;
 
 mod expiry; // an expired token is renewed once, and what looks like one is not
+mod life; // starts, stops, reloads, commands beside a running gateway
+mod oauth_faults; // what clients see while the OAuth server fails, and what is kept
 mod smoke; // a call, an expiry, a restart
