@@ -135,6 +135,7 @@ impl Kind {
             | Self::BrowserRefused
             | Self::VerbRefused
             | Self::LinkExpired
+            | Self::OperationTime
             | Self::NotConnected => "http_request_denied",
             Self::Malformed
             | Self::BodyTooLarge
@@ -142,7 +143,6 @@ impl Kind {
             | Self::HeadTooLarge
             | Self::ClientTimeout => "http_request_error",
             Self::QueryLimit => "connection_limit_reached",
-            Self::OperationTime => "http_request_denied",
             Self::RefreshUnavailable => "destination_unavailable",
             Self::PortalUnreachable => "connection_refused",
             Self::PortalTls => "tls_certificate_error",

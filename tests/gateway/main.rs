@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod canary; // no secret gets out, however it is wrapped
 mod expiry; // an expired token is renewed once, and what looks like one is not
 mod life; // starts, stops, reloads, commands beside a running gateway
 mod oauth_faults; // what clients see while the OAuth server fails, and what is kept

@@ -4,8 +4,8 @@ use std::process::Output;
 
 use serde_json::json;
 
-use crate::support::calls::{portal, profile};
 use crate::support::Setup;
+use crate::support::calls::{portal, profile};
 
 fn told(output: &Output) -> String {
     let text = [output.stdout.as_slice(), &output.stderr].concat();
