@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use crate::support::calls::{fault, switch, token_requests};
+use crate::support::calls::{fault, switch, token_requests, until};
 use crate::support::http::{self, Answer, Client};
 use crate::support::{Gate, Setup};
 
@@ -332,7 +332,7 @@ async fn no_secret_comes_out_anywhere_in_any_disguise() {
     {
         run.command(arguments, "");
     }
-    reload_wrongly(&mut run, &gate);
+    reload_wrongly(&mut run, &gate).await;
     run.portal.control().expire();
     assert_eq!(run.profile(&gate).await, 200, "the run was a real one to its end");
 
@@ -352,20 +352,23 @@ async fn no_secret_comes_out_anywhere_in_any_disguise() {
 }
 
 /// Configurations that are wrong at the very place of the secret.
-fn reload_wrongly(run: &mut Run, gate: &Gate) {
+async fn reload_wrongly(run: &mut Run, gate: &Gate) {
     let good = run.setup.text();
     let quoted = format!("\"{CLIENT_SECRET}\"");
-    for (wrong, told) in [
-        (good.replace(&quoted, CLIENT_SECRET), "NOT reloaded"),
-        (good.replace(&quoted, &format!("[{quoted}]")), "client_secret"),
-        (good.replace("client_secret =", "client_secrt ="), "client_secrt"),
-        (good.replace("client_secret =", "client_secret_env ="), "client_secret_env"),
+    let lists = format!("[{quoted}]");
+    for (written, instead) in [
+        (quoted.as_str(), CLIENT_SECRET),
+        (&quoted, &lists),
+        ("client_secret =", "client_secrt ="),
+        ("client_secret =", "client_secret_env ="),
     ] {
-        std::fs::write(run.setup.config(), wrong).unwrap();
+        let before = gate.log().matches("NOT reloaded").count();
+        std::fs::write(run.setup.config(), good.replace(written, instead)).unwrap();
         run.command(&["check"], "");
         run.command(&["portal", "list"], "");
         gate.signal("HUP");
-        gate.wait_for_log(told);
+        let refused = || gate.log().matches("NOT reloaded").count() > before;
+        until("a wrong configuration is refused", refused).await;
     }
     run.setup.write();
     gate.signal("HUP");

@@ -1,5 +1,16 @@
 //! The gateway as its users meet it: the real binary in front of the simulated portal.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::print_stderr,
+    clippy::needless_pass_by_value,
+    reason = "a test fails loudly, and json!() stands where it is used"
+)]
+
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -105,7 +105,7 @@ impl Setup {
 
     /// `B24GATE_LOG`
     pub fn log_level(mut self, level: &str) -> Self {
-        self.log_level = level.to_owned();
+        level.clone_into(&mut self.log_level);
         self
     }
 

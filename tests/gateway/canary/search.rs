@@ -12,18 +12,13 @@ pub(super) struct Needle {
 
 impl Needle {
     pub(super) fn of(what: impl Into<String>, secret: &str) -> Self {
-        let each = |write: fn(&mut String, u8)| {
-            let mut text = String::new();
-            secret.bytes().for_each(|byte| write(&mut text, byte));
-            text
-        };
-        let lower_hex = each(|text, byte| write!(text, "{byte:02x}").unwrap());
+        let each = |write| each_byte(secret, write);
         let url: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
         let mut forms = vec![
             ("raw", secret.to_owned()),
             ("url-encoded", url),
             ("url-encoded, every byte", each(|text, byte| write!(text, "%{byte:02X}").unwrap())),
-            ("hex", lower_hex.clone()),
+            ("hex", each(|text, byte| write!(text, "{byte:02x}").unwrap())),
             ("JSON escapes", each(|text, byte| write!(text, "\\u{byte:04x}").unwrap())),
             ("reversed", secret.chars().rev().collect()),
         ];
@@ -67,6 +62,12 @@ impl Hay {
     }
 }
 
+fn each_byte(secret: &str, write: fn(&mut String, u8)) -> String {
+    let mut text = String::new();
+    secret.bytes().for_each(|byte| write(&mut text, byte));
+    text
+}
+
 /// The characters of the base64 of `secret`, behind `before` other bytes, that depend on nothing
 /// but the secret.
 fn base64_core(secret: &[u8], before: usize) -> String {
@@ -93,9 +94,9 @@ fn a_planted_secret_is_found_in_every_disguise_and_at_every_place() {
     for secret in ["S-canary+/=&~secret", "0123456789abcdef0123456789abcdef"] {
         let needle = Needle::of("it", secret);
         let reversed: String = secret.chars().rev().collect();
-        let hex: String = secret.bytes().map(|byte| format!("{byte:02X}")).collect();
-        let bytes: String = secret.bytes().map(|byte| format!("%{byte:02x}")).collect();
-        let escaped: String = secret.bytes().map(|byte| format!("\\u{byte:04X}")).collect();
+        let hex = each_byte(secret, |text, byte| write!(text, "{byte:02X}").unwrap());
+        let bytes = each_byte(secret, |text, byte| write!(text, "%{byte:02x}").unwrap());
+        let escaped = each_byte(secret, |text, byte| write!(text, "\\u{byte:04X}").unwrap());
         let url: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
         for before in 0..8 {
             let noise = "x".repeat(before);

@@ -11,7 +11,7 @@ use crate::support::{Gate, Setup, http};
 const FORM: &str = "application/x-www-form-urlencoded";
 const JSON: &str = "application/json";
 
-async fn in_parameter_mode(portal: &Sandbox) -> Gate {
+fn in_parameter_mode(portal: &Sandbox) -> Gate {
     Gate::connected(Setup::new(portal).portal("inject = \"parameter\""), &portal.seed())
 }
 
@@ -87,7 +87,7 @@ async fn where_the_header_is_dropped_a_clients_stale_credential_in_the_body_does
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn as_a_parameter_the_gateways_token_wins_over_a_clients_own_in_the_body() {
     let portal = portal().await;
-    let gate = in_parameter_mode(&portal).await;
+    let gate = in_parameter_mode(&portal);
     for (kind, body, left) in [
         (FORM, "auth=stale&a=1", "a=1"),
         (FORM, "a=1&access_token=stale", "a=1"),
@@ -117,7 +117,7 @@ async fn as_a_parameter_the_gateways_token_wins_over_a_clients_own_in_the_body()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn as_a_parameter_an_expired_token_is_renewed_with_the_same_body() {
     let portal = portal().await;
-    let gate = in_parameter_mode(&portal).await;
+    let gate = in_parameter_mode(&portal);
     portal.control().expire();
     let body = br#"{"auth":"stale","a":1}"#;
     let answer = http::post(gate.address, "/rest/profile", JSON, body).await;
@@ -132,7 +132,7 @@ async fn as_a_parameter_an_expired_token_is_renewed_with_the_same_body() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_signed_link_passes_as_it_is_and_is_never_renewed() {
     let portal = portal().await;
-    let gate = in_parameter_mode(&portal).await;
+    let gate = in_parameter_mode(&portal);
     let file = http::get(gate.address, "/rest/disk.file.get?id=7").await.json();
     let link = file["result"]["DOWNLOAD_URL"].as_str().unwrap().to_owned();
     let target = link.strip_prefix(&format!("http://{}", portal.address())).unwrap();
