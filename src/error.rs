@@ -20,6 +20,8 @@ pub enum Kind {
     BodyTooLarge,
     /// The portal's budget was not free within `max_wait`.
     QueryLimit,
+    /// The method has used up its operating time on the portal.
+    OperationTime,
     /// No token can be had right now, and nothing is lost.
     RefreshUnavailable,
     /// The signed link carries a token that has expired; it cannot be renewed inside the link.
@@ -89,6 +91,7 @@ impl Kind {
             Self::ClientTimeout => (408, "Request Timeout"),
             Self::BodyTooLarge => (413, "Content Too Large"),
             Self::TargetTooLong => (414, "URI Too Long"),
+            Self::OperationTime => (429, "Too Many Requests"),
             Self::HeadTooLarge => (431, "Request Header Fields Too Large"),
             Self::PortalUnreachable
             | Self::PortalTls
@@ -109,6 +112,7 @@ impl Kind {
             Self::VerbRefused => "GATEWAY_VERB_REFUSED",
             Self::BodyTooLarge => "GATEWAY_BODY_TOO_LARGE",
             Self::QueryLimit => "QUERY_LIMIT_EXCEEDED",
+            Self::OperationTime => "OPERATION_TIME_LIMIT",
             Self::RefreshUnavailable => "GATEWAY_REFRESH_UNAVAILABLE",
             Self::LinkExpired => "GATEWAY_LINK_EXPIRED",
             Self::PortalUnreachable => "GATEWAY_PORTAL_UNREACHABLE",
@@ -131,6 +135,7 @@ impl Kind {
             | Self::BrowserRefused
             | Self::VerbRefused
             | Self::LinkExpired
+            | Self::OperationTime
             | Self::NotConnected => "http_request_denied",
             Self::Malformed
             | Self::BodyTooLarge
@@ -158,6 +163,7 @@ impl Kind {
             | Self::VerbRefused
             | Self::BodyTooLarge
             | Self::QueryLimit
+            | Self::OperationTime
             | Self::RefreshUnavailable
             | Self::LinkExpired
             | Self::PortalUnreachable
@@ -171,7 +177,7 @@ impl Kind {
     }
 
     /// Every kind, for the documentation test.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::PortalUnknown,
         Self::NotAMethod,
         Self::NotConnected,
@@ -179,6 +185,7 @@ impl Kind {
         Self::VerbRefused,
         Self::BodyTooLarge,
         Self::QueryLimit,
+        Self::OperationTime,
         Self::RefreshUnavailable,
         Self::LinkExpired,
         Self::PortalUnreachable,

@@ -50,7 +50,7 @@ pub struct Token {
     /// Where it came from.
     pub origin: Origin,
     accepted: AtomicBool,
-    doubted: AtomicBool,
+    beyond_doubt: AtomicBool,
     told: AtomicBool,
 }
 
@@ -68,7 +68,7 @@ impl Token {
             expires_at,
             origin,
             accepted: AtomicBool::new(false),
-            doubted: AtomicBool::new(false),
+            beyond_doubt: AtomicBool::new(false),
             told: AtomicBool::new(false),
         }
     }
@@ -97,22 +97,62 @@ impl Token {
         !self.told.swap(true, Ordering::Relaxed)
     }
 
-    /// True for the first caller only: an answer that may or may not mean expiry (REST v3 uses one
-    /// code for every refusal) is worth one refresh per token, not one per request.
-    pub fn doubt_once(&self) -> bool {
-        !self.doubted.swap(true, Ordering::Relaxed)
+    /// Notes that it was renewed for a refusal and refused all the same: where one code stands for
+    /// every refusal (REST v3), that is about rights, and renewing it again would not help.
+    pub fn mark_beyond_doubt(&self) {
+        self.beyond_doubt.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a refusal that may or may not mean expiry is worth a renewal: not when the token is
+    /// new and nothing else was heard of it, and not when a renewal was in vain, unless its expiry
+    /// is near.
+    pub fn is_doubtful(&self, now: u64) -> bool {
+        let fresh = match self.origin {
+            Origin::Stored => false,
+            Origin::Renewed { at } => now.checked_sub(at).is_some_and(|age| age < FRESH_S),
+        };
+        if fresh && !self.was_accepted() {
+            return false;
+        }
+        !self.beyond_doubt.load(Ordering::Relaxed) || self.is_past_expiry(now + NEAR_EXPIRY_S)
     }
 }
+
+/// A token this young has not expired, seconds.
+const FRESH_S: u64 = 60;
+
+/// A refusal this close to the expiry is taken for it, seconds.
+const NEAR_EXPIRY_S: u64 = 60;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_doubted_once() {
+    fn a_token_is_doubtful_until_it_is_known_that_renewing_does_not_help() {
         let token = Token::new(Generation(1), Secret::new("A"), None, Origin::Stored);
-        assert!(token.doubt_once());
-        assert!(!token.doubt_once());
+        assert!(token.is_doubtful(1_000));
+        token.mark_beyond_doubt();
+        assert!(!token.is_doubtful(1_000));
+    }
+
+    #[test]
+    fn near_its_expiry_a_token_is_doubtful_whatever_was_known() {
+        let token = Token::new(Generation(1), Secret::new("A"), Some(1_000), Origin::Stored);
+        token.mark_beyond_doubt();
+        assert!(!token.is_doubtful(939));
+        assert!(token.is_doubtful(940));
+    }
+
+    #[test]
+    fn a_new_token_is_not_doubtful_unless_it_was_accepted_before() {
+        let renewed = Origin::Renewed { at: 1_000 };
+        let token = Token::new(Generation(1), Secret::new("A"), None, renewed);
+        assert!(!token.is_doubtful(1_059));
+        assert!(token.is_doubtful(1_060));
+        assert!(token.is_doubtful(900), "a clock that was set back proves nothing");
+        token.mark_accepted();
+        assert!(token.is_doubtful(1_000));
     }
 
     #[test]

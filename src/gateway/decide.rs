@@ -50,12 +50,17 @@ impl Forward<'_> {
                 self.replayed = Some("parameter");
                 Step::Again
             }
-            Finding::MaybeExpired => {
-                let near = token.is_past_expiry(unix_now() + NEAR_EXPIRY_S);
-                if !self.renewed && (near || token.doubt_once()) {
-                    return self.expired(&token).await;
-                }
+            Finding::MaybeExpired if self.renewed => {
+                token.mark_beyond_doubt();
                 Step::Deliver
+            }
+            Finding::MaybeExpired => {
+                if !token.is_doubtful(unix_now()) {
+                    return Step::Deliver;
+                }
+                // Where an expired token was refused twice, neither place is proven wrong.
+                self.parameter_tried = false;
+                self.expired(&token).await
             }
             Finding::Ordinary | Finding::Unauthorized => Step::Deliver,
             Finding::QueryLimit => self.limited().await,
@@ -103,7 +108,7 @@ impl Forward<'_> {
                 Kind::QueryLimit,
                 "the portal's request limit is used up; the call has not run",
             );
-            return Step::Refuse(refusal.retry_after(delay.as_secs().max(1)));
+            return Step::Refuse(refusal.retry_after(whole_seconds(delay)));
         }
         self.limited += 1;
         self.replayed = Some("query_limit");
@@ -113,7 +118,10 @@ impl Forward<'_> {
 
     async fn once_more(&mut self, finding: Finding) -> Step {
         if self.waited_once || self.timing.queue + ONCE_MORE > self.settings.max_wait {
-            return Step::Deliver;
+            return match finding {
+                Finding::OperationTime => Step::Refuse(out_of_operating_time()),
+                _ => Step::Deliver,
+            };
         }
         self.waited_once = true;
         self.replayed = Some(match finding {
@@ -160,8 +168,12 @@ impl Forward<'_> {
         match unavailable {
             Unavailable::NotConnected(state) => {
                 let why = match state {
-                    State::Dead { code } => format!("its refresh token is dead ({code})"),
-                    State::Paused { code } => format!("its OAuth server refuses: {code}"),
+                    State::Dead { code } => {
+                        format!("its refresh token is dead ({})", harmless(&code))
+                    }
+                    State::Paused { code } => {
+                        format!("its OAuth server refuses: {}", harmless(&code))
+                    }
                     State::Connected | State::Suspect | State::NotConnected => {
                         "it has no credential".to_owned()
                     }
@@ -177,9 +189,12 @@ impl Forward<'_> {
             }
             Unavailable::Later { retry_after, reason } => Refusal::new(
                 Kind::RefreshUnavailable,
-                format!("the token of portal {name} cannot be renewed right now: {reason}"),
+                format!(
+                    "the token of portal {name} cannot be renewed right now: {}",
+                    harmless(&reason)
+                ),
             )
-            .retry_after(retry_after.as_secs()),
+            .retry_after(whole_seconds(retry_after)),
         }
     }
 }
@@ -200,6 +215,35 @@ fn decide_link(finding: Finding) -> Step {
     }
 }
 
+/// The token endpoint uses the very codes at which SDKs renew a token themselves, and some look for
+/// them anywhere in an error.
+fn harmless(text: &str) -> String {
+    let lower = text.to_ascii_lowercase();
+    let mut text = text.to_owned();
+    for code in ["expired_token", "invalid_token"] {
+        for (at, _) in lower.match_indices(code) {
+            let gap = at + "expired".len();
+            text.replace_range(gap..=gap, " ");
+        }
+    }
+    text
+}
+
+/// Rounded up: whoever asks again after a part of the time only hears the same again.
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)
+}
+
+/// The portal does not say when; it counts in steps of a minute.
+fn out_of_operating_time() -> Refusal {
+    let refusal = Refusal::new(
+        Kind::OperationTime,
+        "this method has used up its operating time on the portal; the call has not run, and other \
+         methods still work",
+    );
+    refusal.retry_after(OPERATING_STEP_S)
+}
+
 fn not_api() -> Refusal {
     Refusal::new(
         Kind::PortalBroken,
@@ -208,6 +252,23 @@ fn not_api() -> Refusal {
     )
 }
 
-/// A v3 refusal this close to the expiry is taken for it, seconds.
-const NEAR_EXPIRY_S: u64 = 60;
+const OPERATING_STEP_S: u64 = 60;
 const ONCE_MORE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_codes_at_which_sdks_renew_tokens_are_told_in_other_words() {
+        let told = harmless("answers EXPIRED_TOKEN, expired_token and invalid_token");
+        assert_eq!(told, "answers EXPIRED TOKEN, expired token and invalid token");
+        assert_eq!(harmless("invalid_grant"), "invalid_grant");
+    }
+
+    #[test]
+    fn a_part_of_a_second_is_a_second_to_wait() {
+        assert_eq!(whole_seconds(Duration::from_millis(2_001)), 3);
+        assert_eq!(whole_seconds(Duration::from_secs(2)), 2);
+    }
+}

@@ -94,6 +94,14 @@ impl<'f> Forward<'f> {
                 self.succeeded(&reply, slot, token.as_deref());
                 return Ok((conn, reply));
             }
+            let whose = finding == Finding::Expired && slot == Slot::BearerUntried;
+            if whose && token.is_some() && self.hide_credentials(inbound).await? {
+                // Perhaps the client's own was refused, which the portal reads where it does not
+                // read the header: nothing is learnt or renewed before that is ruled out.
+                conn.retire(&reply, sent);
+                self.make_replayable(inbound).await?;
+                continue;
+            }
             match Box::pin(self.decide(finding, &reply, slot, token)).await {
                 Step::Deliver => return Ok((conn, reply)),
                 Step::Refuse(refusal) => {
@@ -147,8 +155,7 @@ impl<'f> Forward<'f> {
         token: Option<&Token>,
     ) -> Result<(Conn, Reply, Sent), Stop> {
         if slot == Slot::Parameter && token.is_some() {
-            Box::pin(self.body.hide_credentials(inbound, self.call.content_type.as_deref()))
-                .await?;
+            self.hide_credentials(inbound).await?;
         }
         let mut conn = Conn::checkout(&self.call.site).await?;
         loop {
@@ -160,6 +167,15 @@ impl<'f> Forward<'f> {
                 Err(failure) => return Err(self.failed(failure)),
             }
         }
+    }
+
+    /// Takes a client's own credential out of the body; true if there was one.
+    async fn hide_credentials<S: ClientStream>(
+        &mut self,
+        inbound: &mut Inbound<S>,
+    ) -> Result<bool, Stop> {
+        // Boxed: this future is part of every request, and few get here.
+        Box::pin(self.body.hide_credentials(inbound, self.call.content_type.as_deref())).await
     }
 
     async fn attempt<S: ClientStream>(

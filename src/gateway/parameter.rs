@@ -3,7 +3,8 @@
 //! For Bitrix24 a body parameter wins over the query, so with `inject = "parameter"` a client's
 //! stale `auth` would replace the gateway's token. It is blanked in place, with spaces in JSON and
 //! with `&` in a form: the length stays, nothing is re-serialised, and PHP reads nothing there.
-//! (With Bearer the header wins over everything, and bodies are not looked at.)
+//! (With Bearer the header wins over everything, and bodies are not looked at, unless the portal
+//! refuses a token before it is known to read the header.)
 
 use std::ops::Range;
 
@@ -13,39 +14,43 @@ use crate::gateway::query::is_credential_name;
 use crate::gateway::wire::ClientStream;
 
 impl Body {
-    /// Blanks what the portal would read as a credential.
+    /// Blanks what the portal would read as a credential; true if there was any.
     pub(crate) async fn hide_credentials<S: ClientStream>(
         &mut self,
         inbound: &mut Inbound<S>,
         content_type: Option<&[u8]>,
-    ) -> Result<(), Stop> {
+    ) -> Result<bool, Stop> {
         let Some(mut finder) = Finder::of(content_type) else {
-            return Ok(());
+            return Ok(false);
         };
-        match self {
-            Self::None => {}
+        let hidden = match self {
+            Self::None => false,
             Self::Inbox(length) => {
                 let bytes = inbound.bytes_mut().get_mut(..*length).unwrap_or_default();
                 finder.read(bytes);
-                for found in finder.finish() {
-                    blank(bytes, found, 0, finder.filler());
+                let found = finder.finish();
+                for found in &found {
+                    blank(bytes, found.clone(), 0, finder.filler());
                 }
+                !found.is_empty()
             }
             Self::Memory { inbox, rest, .. } => {
                 let bytes = inbound.bytes_mut().get_mut(..*inbox).unwrap_or_default();
                 finder.read(bytes);
                 finder.read(rest);
-                for found in finder.finish() {
+                let found = finder.finish();
+                for found in &found {
                     blank(bytes, found.clone(), 0, finder.filler());
-                    blank(rest, found, bytes.len(), finder.filler());
+                    blank(rest, found.clone(), bytes.len(), finder.filler());
                 }
+                !found.is_empty()
             }
             Self::Upload(upload) => {
                 upload.record_rest(inbound).await?;
-                upload.edit(finder).await?;
+                upload.edit(finder).await?
             }
-        }
-        Ok(())
+        };
+        Ok(hidden)
     }
 }
 

@@ -260,10 +260,10 @@ impl Upload {
         }
     }
 
-    /// Blanks what `finder` finds in the recorded body, in place.
-    pub(crate) async fn edit(&mut self, mut finder: Finder) -> Result<(), Stop> {
+    /// Blanks what `finder` finds in the recorded body, in place; true if there was any.
+    pub(crate) async fn edit(&mut self, mut finder: Finder) -> Result<bool, Stop> {
         let (file, recorded) = (self.file.clone(), self.recorded);
-        let job = move || -> io::Result<()> {
+        let job = move || -> io::Result<bool> {
             let mut block = vec![0; usize::try_from(BLOCK).unwrap_or_default()];
             let mut at = 0;
             while at < recorded {
@@ -273,13 +273,14 @@ impl Upload {
                 finder.read(part);
                 at += length as u64;
             }
-            for found in finder.finish() {
+            let found = finder.finish();
+            for found in &found {
                 file.write_all_at(&vec![finder.filler(); found.len()], found.start as u64)?;
             }
-            Ok(())
+            Ok(!found.is_empty())
         };
         match tokio::task::spawn_blocking(job).await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(hidden)) => Ok(hidden),
             _ => Err(Stop::Refuse(no_room())),
         }
     }

@@ -82,7 +82,7 @@ pub(crate) fn judge(reply: &Reply, api: Api, body: &[u8]) -> Finding {
     let code = code(reply.encoding, body).unwrap_or_default();
     let is = |known: &str| code.eq_ignore_ascii_case(known);
     match reply.status {
-        200 | 401 if is("expired_token") || is("invalid_token") => Finding::Expired,
+        200 | 401 | 403 if is("expired_token") || is("invalid_token") => Finding::Expired,
         200 | 429 | 503 if is("QUERY_LIMIT_EXCEEDED") => Finding::QueryLimit,
         200 | 429 | 503 if is("OPERATION_TIME_LIMIT") => Finding::OperationTime,
         401 if is("CONNECTION_ERROR") => Finding::ConnectionError,
@@ -189,6 +189,7 @@ mod tests {
             b"{\"error\":\"invalid_token\"}",
         ] {
             check(401, Api::V1, body, Finding::Expired);
+            check(403, Api::V1, body, Finding::Expired);
             check(200, Api::V1, body, Finding::Expired);
         }
     }

@@ -162,6 +162,7 @@ async fn f_26_a_portal_that_stops_in_its_head_or_takes_no_body_is_a_504() {
     })
     .await;
     let address = script.gate.address;
+    let large = vec![7; 20_000_000];
     let (head, interim, body) = tokio::join!(
         http::get(address, "/rest/profile"),
         async {
@@ -169,7 +170,7 @@ async fn f_26_a_portal_that_stops_in_its_head_or_takes_no_body_is_a_504() {
             client.send(request("HEAD /rest/profile", "", b"")).await;
             client.answer_to(true).await.unwrap()
         },
-        http::post(address, "/rest/upload", "application/octet-stream", &vec![7; 20_000_000]),
+        http::post(address, "/rest/upload", "application/octet-stream", &large),
     );
     is_refused(&head, 504, "GATEWAY_PORTAL_TIMEOUT", "unknown");
     assert_eq!(interim.status, 504);

@@ -6,17 +6,23 @@
     clippy::indexing_slicing,
     clippy::string_slice,
     clippy::print_stdout,
-    reason = "a test fails loudly"
+    clippy::print_stderr,
+    clippy::needless_pass_by_value,
+    reason = "a test fails loudly, and json!() stands where it is used"
 )]
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod answers; // what portals and networks do wrong, and what becomes of it
+mod canary; // no secret gets out, however it is wrapped
 mod clients; // PHP, Python and curl, as they are
 mod endings; // answers without a length
+mod expiry; // an expired token is renewed once, and what looks like one is not
 mod hostile; // what is refused, and that the portal never hears of it
+mod life; // starts, stops, reloads, commands beside a running gateway
 mod memory; // bodies larger than memory
+mod oauth_faults; // what clients see while the OAuth server fails, and what is kept
 mod smoke; // a call, an expiry, a restart
 mod tls; // whom the gateway talks to
 mod unix; // the listener that file modes protect

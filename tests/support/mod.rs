@@ -15,6 +15,7 @@
     reason = "a test fails loudly, and not every test uses everything"
 )]
 
+pub mod calls;
 pub mod front;
 pub mod http;
 pub mod script;

@@ -127,7 +127,6 @@ async fn refusals_for_other_reasons_pass_and_refresh_nothing() {
         (401, "authorization_error"),
         (401, "INVALID_CREDENTIALS"),
         (401, "expired_token_not"),
-        (403, "expired_token"),
         (400, "expired_token"),
         (403, "insufficient_scope"),
         (500, "INTERNAL_SERVER_ERROR"),
