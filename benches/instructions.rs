@@ -12,8 +12,10 @@
     reason = "a benchmark fails loudly and prints what it found"
 )]
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -44,6 +46,7 @@ fn count(url: &str, requests: u32) -> u64 {
          oauth_server = \"{url}\"\n[portals.acme]\nurl = \"{url}\"\ninject = \"bearer\"\n"
     );
     std::fs::write(&config, text).unwrap();
+    std::fs::set_permissions(&config, Permissions::from_mode(0o600)).unwrap();
     import(&config, &state);
     let mut gateway = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])

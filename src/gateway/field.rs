@@ -124,11 +124,20 @@ pub(crate) fn answer_field(name: &str) -> AnswerField {
         23 if is("content-security-policy") => Is::Drop,
         25 if is("strict-transport-security") => Is::Drop,
         28 if is("cross-origin-resource-policy") => Is::Drop,
-        _ if starts_with(name, "access-control-") || starts_with(name, "x-b24-") => Is::Drop,
-        _ if starts_with(name, "cross-origin-") || starts_with(name, "proxy-") => Is::Drop,
-        _ if starts_with(name, "content-security-policy") => Is::Drop,
+        _ if is_dropped_family(name) => Is::Drop,
         _ => Is::Pass,
     }
+}
+
+fn is_dropped_family(name: &str) -> bool {
+    let families: &[&str] = match name.as_bytes().first().map(u8::to_ascii_lowercase) {
+        Some(b'a') => &["access-control-"],
+        Some(b'c') => &["cross-origin-", "content-security-policy"],
+        Some(b'p') => &["proxy-"],
+        Some(b'x') => &["x-b24-"],
+        _ => &[],
+    };
+    families.iter().any(|family| starts_with(name, family))
 }
 
 fn starts_with(name: &str, prefix: &str) -> bool {

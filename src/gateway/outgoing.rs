@@ -4,7 +4,7 @@
 //! override them, because they are written after its `Connection` list has been applied.
 
 use crate::gateway::field::{RequestField, request_field};
-use crate::gateway::head::{Framing, Head, Verb, elements};
+use crate::gateway::head::{FIELDS_MAX, Framing, Head, Verb, elements};
 use crate::gateway::query::{self, Carries};
 use crate::gateway::route::{Api, Target};
 use crate::gateway::wall::Provenance;
@@ -27,14 +27,21 @@ pub(crate) struct Asked<'b> {
     pub(crate) content_type: Option<&'b [u8]>,
     accepts_gzip: bool,
     listed: Vec<&'b [u8]>,
+    /// One bit a field: whether it goes on to the portal. [`FIELDS_MAX`] is below 128.
+    passing: u128,
 }
 
 impl<'b> Asked<'b> {
     /// Reads the fields once.
     pub(crate) fn read(head: &Head<'b, '_>) -> Self {
         let mut asked = Self::default();
-        for field in head.fields {
+        for (number, field) in head.fields.iter().enumerate() {
             let kind = request_field(field.name);
+            let passes = matches!(
+                kind,
+                RequestField::Pass | RequestField::RequestId | RequestField::ContentType
+            );
+            asked.passing |= u128::from(passes) << number;
             match kind {
                 RequestField::Pass | RequestField::Drop => {}
                 RequestField::Connection => asked.note_connection(field.value),
@@ -179,14 +186,11 @@ impl Outgoing {
 }
 
 fn write_fields(head: &Head<'_, '_>, asked: &Asked<'_>, bytes: &mut Vec<u8>) {
-    for field in head.fields {
-        let goes_on = matches!(
-            request_field(field.name),
-            RequestField::Pass | RequestField::RequestId | RequestField::ContentType
-        );
+    for (number, field) in head.fields.iter().enumerate() {
+        let passes = asked.passing >> number & 1 == 1;
         let listed =
             || asked.listed.iter().any(|name| name.eq_ignore_ascii_case(field.name.as_bytes()));
-        if goes_on && !listed() {
+        if passes && !listed() {
             bytes.extend_from_slice(field.name.as_bytes());
             bytes.extend_from_slice(b": ");
             bytes.extend_from_slice(field.value);
@@ -226,6 +230,7 @@ fn accepts_gzip(coding: &[u8]) -> bool {
     wanted && !refused
 }
 
+const _: () = assert!(FIELDS_MAX < 128, "`Asked::passing` has a bit for every field");
 /// Room for the head of an ordinary call.
 const CAPACITY: usize = 768;
 /// More options than this in `Connection` fields are not looked at.
@@ -234,7 +239,7 @@ const LISTED_MAX: usize = 32;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::head::{self, FIELDS_MAX};
+    use crate::gateway::head;
 
     fn outgoing(wire: &str, framing: Framing) -> Outgoing {
         let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];

@@ -43,8 +43,11 @@ pub(crate) struct Slices<'s, 'b>(&'s mut [IoSlice<'b>]);
 impl<'s, 'b> Slices<'s, 'b> {
     /// Nothing written yet.
     pub(crate) fn new(slices: &'s mut [IoSlice<'b>]) -> Self {
+        // Empty slices in front would look like a closed stream; behind, they only cost.
+        let used = slices.iter().rposition(|slice| !slice.is_empty()).map_or(0, |last| last + 1);
+        let (slices, _) = slices.split_at_mut(used);
         let mut slices = Self(slices);
-        slices.advance(0); // an empty slice in front would look like a closed stream
+        slices.advance(0);
         slices
     }
 
@@ -59,7 +62,11 @@ impl<'s, 'b> Slices<'s, 'b> {
         cx: &mut Context<'_>,
         stream: &mut W,
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(stream).poll_write_vectored(cx, self.0))?;
+        let stream = Pin::new(stream);
+        let written = match &*self.0 {
+            [only] => ready!(stream.poll_write(cx, only))?, // a plain send is the cheaper call
+            several => ready!(stream.poll_write_vectored(cx, several))?,
+        };
         if written == 0 {
             return Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero)));
         }
