@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
+use tokio::time::Instant;
 
 use crate::config::{self, Endpoint, Inject};
 use crate::credential::{Credential, Custody};
@@ -27,6 +28,9 @@ pub struct Portal {
     pub budget: Budget,
     custody: Arc<Custody>,
     site: ArcSwap<Site>,
+    /// The last redirect that the OAuth server did not confirm, and when; the lock makes all calls
+    /// that meet a redirect share one question.
+    refused_move: tokio::sync::Mutex<Option<(Endpoint, Instant)>>,
     /// What the operator set, and what the portal was seen to read, as `Slot` numbers.
     slot: AtomicU8,
     requests: AtomicU64,
@@ -92,6 +96,7 @@ impl Portal {
             site: ArcSwap::from_pointee(Site::new(endpoint.clone(), connector)),
             slot: AtomicU8::new(Slot::of(settings.inject, remembered.inject) as u8),
             requests: AtomicU64::new(0),
+            refused_move: tokio::sync::Mutex::new(None),
         }
     }
 

@@ -82,6 +82,14 @@ impl App {
                 return;
             }
         };
+        if config.portals.is_empty() && !self.config.load().portals.is_empty() {
+            // A file that is being written in place is empty for a moment.
+            tracing::error!(
+                "configuration NOT reloaded, the old one stays: the new one has no portals; \
+                 restart the gateway if that is meant"
+            );
+            return;
+        }
         self.forget_left_places(&config).await;
         let populated = populate(&self.portals, &config, &self.custody, &self.connector).await;
         if let Err(error) = populated {

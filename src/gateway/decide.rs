@@ -141,7 +141,8 @@ impl Forward<'_> {
     async fn redirected(&mut self, reply: &Reply, token: &Token) -> Step {
         let portal = &self.call.portal;
         let target = reply.location.as_deref().and_then(Endpoint::of_url);
-        let elsewhere = target.filter(|target| target.host != self.call.site.endpoint.host);
+        // The licence page of a self-hosted portal is at the same address: nothing to ask about.
+        let elsewhere = target.filter(|target| *target != self.call.site.endpoint);
         let followed = match elsewhere {
             Some(target) if !self.moved => portal.follow(&token.access, &target).await,
             _ => false,

@@ -3,6 +3,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::config::{Endpoint, Inject};
 use crate::portal::{Portal, Site, Slot};
@@ -30,8 +33,27 @@ impl Portal {
     }
 
     /// Moves to `target`, if the OAuth server names it as the place of this token's portal. A
-    /// redirect alone proves nothing: it is written by whoever answers at the old address.
+    /// redirect alone proves nothing: it is written by whoever answers at the old address. All
+    /// calls that meet the redirect share one question, and a refusal holds for a while.
     pub async fn follow(self: &Arc<Self>, access: &Secret, target: &Endpoint) -> bool {
+        let mut refused = self.refused_move.lock().await;
+        if self.site.load().endpoint == *target {
+            return true;
+        }
+        let recently =
+            |(place, at): &(Endpoint, Instant)| place == target && at.elapsed() < REFUSAL_HOLDS;
+        if refused.as_ref().is_some_and(recently) {
+            return false;
+        }
+        if !self.is_confirmed(access, target).await {
+            *refused = Some((target.clone(), Instant::now()));
+            return false;
+        }
+        self.move_to(target);
+        true
+    }
+
+    async fn is_confirmed(&self, access: &Secret, target: &Endpoint) -> bool {
         let app = self.credential.app();
         let info = match self.custody.oauth().app_info(&app, access).await {
             Ok(info) => info,
@@ -46,9 +68,10 @@ impl Portal {
             (Some(known), Some(told)) => known.eq_ignore_ascii_case(told),
             _ => known.is_none(),
         };
-        if told.as_ref() != Some(target) || info.client_id != app.client_id || !same_portal {
-            return false;
-        }
+        told.as_ref() == Some(target) && info.client_id == app.client_id && same_portal
+    }
+
+    fn move_to(self: &Arc<Self>, target: &Endpoint) {
         let connector = self.site.load().connector.clone();
         self.site.store(Arc::new(Site::new(target.clone(), connector)));
         tracing::info!(portal = %self.name, to = %target, "the portal has moved");
@@ -58,7 +81,6 @@ impl Portal {
             let written = store.remember_endpoint(&portal.name, Some(&target)).await;
             portal.log_unwritten(written.err());
         });
-        true
     }
 
     fn log_unwritten(&self, error: Option<crate::store::StoreError>) {
@@ -67,3 +89,6 @@ impl Portal {
         }
     }
 }
+
+/// How long a redirect that was not confirmed is not asked about again.
+const REFUSAL_HOLDS: Duration = Duration::from_mins(1);

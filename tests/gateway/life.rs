@@ -161,6 +161,12 @@ async fn a_wrong_configuration_is_not_taken_over_and_the_log_says_where_it_is_wr
     }
     assert_eq!(profile(&gate).await.status, 200, "the old one stays");
 
+    // A file that is being written in place is empty for a moment.
+    std::fs::write(gate.setup().config(), "").unwrap();
+    gate.signal("HUP");
+    gate.wait_for_log("the new one has no portals");
+    assert_eq!(profile(&gate).await.status, 200);
+
     // A file that is gone is no configuration either.
     std::fs::remove_file(gate.setup().config()).unwrap();
     gate.signal("HUP");

@@ -22,6 +22,7 @@ mod expiry; // an expired token is renewed once, and what looks like one is not
 mod hostile; // what is refused, and that the portal never hears of it
 mod life; // starts, stops, reloads, commands beside a running gateway
 mod memory; // bodies larger than memory
+mod moved; // a renamed portal, and who only says so
 mod oauth_faults; // what clients see while the OAuth server fails, and what is kept
 mod smoke; // a call, an expiry, a restart
 mod tls; // whom the gateway talks to
