@@ -129,19 +129,7 @@ impl Deadline {
         limit: Duration,
         work: F,
     ) -> Result<F::Output, Elapsed> {
-        let at = self.start(limit);
-        let mut work = pin!(work);
-        poll_fn(|cx| {
-            if let Poll::Ready(output) = work.as_mut().poll(cx) {
-                return Poll::Ready(Ok(output));
-            }
-            if self.clock.now_ms() >= at {
-                return Poll::Ready(Err(Elapsed));
-            }
-            self.cell.park(cx.waker());
-            Poll::Pending
-        })
-        .await
+        self.run(limit, work, || false).await
     }
 
     /// As [`Deadline::limit`], and ends early when the worker drains.
@@ -150,13 +138,22 @@ impl Deadline {
         limit: Duration,
         work: F,
     ) -> Result<F::Output, Elapsed> {
+        self.run(limit, work, || self.clock.is_draining()).await
+    }
+
+    async fn run<F: Future>(
+        &self,
+        limit: Duration,
+        work: F,
+        ends_early: impl Fn() -> bool,
+    ) -> Result<F::Output, Elapsed> {
         let at = self.start(limit);
         let mut work = pin!(work);
         poll_fn(|cx| {
             if let Poll::Ready(output) = work.as_mut().poll(cx) {
                 return Poll::Ready(Ok(output));
             }
-            if self.clock.is_draining() || self.clock.now_ms() >= at {
+            if self.clock.now_ms() >= at || ends_early() {
                 return Poll::Ready(Err(Elapsed));
             }
             self.cell.park(cx.waker());

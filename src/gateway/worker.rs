@@ -46,6 +46,18 @@ struct Peer {
     hand: mpsc::Sender<Handed>,
 }
 
+/// A socket on this worker's runtime.
+enum Listening {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// A connection on this worker's runtime.
+enum Client {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
 /// A connection that another worker accepted, taken off that worker's runtime.
 #[derive(Debug)]
 enum Handed {
@@ -114,14 +126,9 @@ impl Worker {
     async fn run(self, sockets: Vec<Bound>, handed: mpsc::Receiver<Handed>) {
         let worker = Arc::new(self);
         for socket in sockets {
-            let accepting = match socket {
-                Bound::Tcp(socket, _) => TcpListener::from_std(socket)
-                    .map(|socket| tokio::spawn(worker.clone().accept_tcp(socket))),
-                Bound::Unix(socket, _) => UnixListener::from_std(socket)
-                    .map(|socket| tokio::spawn(worker.clone().accept_unix(socket))),
-            };
-            if let Err(error) = accepting {
-                tracing::error!(%error, "a socket cannot be served");
+            match Listening::of(socket) {
+                Ok(socket) => drop(tokio::spawn(worker.clone().accept(socket))),
+                Err(error) => tracing::error!(%error, "a socket cannot be served"),
             }
         }
         tokio::spawn(worker.clone().take_over(handed));
@@ -146,41 +153,17 @@ impl Worker {
         }
     }
 
-    async fn accept_tcp(self: Arc<Self>, socket: TcpListener) {
+    async fn accept(self: Arc<Self>, socket: Listening) {
         while let Some(permit) = self.permit().await {
             let Some(accepted) = self.until_drained(socket.accept()).await else { return };
             match accepted {
-                Ok((stream, _)) => {
+                Ok(client) => {
                     let to = self.least_busy();
                     let seat = Seat::take(to, permit);
                     if to.number == self.number {
-                        self.serve_tcp(stream, seat);
+                        self.serve_client(client, seat);
                     } else {
-                        self.hand_over(
-                            stream.into_std().map(|stream| Handed::Tcp(stream, seat)),
-                            to,
-                        );
-                    }
-                }
-                Err(error) => refused(&error).await,
-            }
-        }
-    }
-
-    async fn accept_unix(self: Arc<Self>, socket: UnixListener) {
-        while let Some(permit) = self.permit().await {
-            let Some(accepted) = self.until_drained(socket.accept()).await else { return };
-            match accepted {
-                Ok((stream, _)) => {
-                    let to = self.least_busy();
-                    let seat = Seat::take(to, permit);
-                    if to.number == self.number {
-                        self.serve(stream, seat);
-                    } else {
-                        self.hand_over(
-                            stream.into_std().map(|stream| Handed::Unix(stream, seat)),
-                            to,
-                        );
+                        self.hand_over(client.into_handed(seat), to);
                     }
                 }
                 Err(error) => refused(&error).await,
@@ -212,24 +195,26 @@ impl Worker {
     }
 
     fn take(&self, handed: Handed) {
-        let taken = match handed {
-            Handed::Tcp(stream, seat) => {
-                TcpStream::from_std(stream).map(|stream| self.serve_tcp(stream, seat))
-            }
-            Handed::Unix(stream, seat) => {
-                UnixStream::from_std(stream).map(|stream| self.serve(stream, seat))
-            }
+        let (client, seat) = match handed {
+            Handed::Tcp(stream, seat) => (TcpStream::from_std(stream).map(Client::Tcp), seat),
+            Handed::Unix(stream, seat) => (UnixStream::from_std(stream).map(Client::Unix), seat),
         };
-        if let Err(error) = taken {
-            tracing::debug!(%error, "client left before it was served");
+        match client {
+            Ok(client) => self.serve_client(client, seat),
+            Err(error) => tracing::debug!(%error, "client left before it was served"),
         }
     }
 
-    fn serve_tcp(&self, stream: TcpStream, seat: Seat) {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "client left before it was served");
+    fn serve_client(&self, client: Client, seat: Seat) {
+        match client {
+            Client::Tcp(stream) => {
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "client left before it was served");
+                }
+                self.serve(stream, seat);
+            }
+            Client::Unix(stream) => self.serve(stream, seat),
         }
-        self.serve(stream, seat);
     }
 
     fn serve<S: ClientStream>(&self, stream: S, seat: Seat) {
@@ -250,6 +235,31 @@ impl Worker {
         tokio::select! {
             output = work => Some(output),
             _ = drained.wait_for(|drained| *drained) => None,
+        }
+    }
+}
+
+impl Listening {
+    fn of(socket: Bound) -> io::Result<Self> {
+        match socket {
+            Bound::Tcp(socket, _) => TcpListener::from_std(socket).map(Self::Tcp),
+            Bound::Unix(socket, _) => UnixListener::from_std(socket).map(Self::Unix),
+        }
+    }
+
+    async fn accept(&self) -> io::Result<Client> {
+        match self {
+            Self::Tcp(socket) => socket.accept().await.map(|(stream, _)| Client::Tcp(stream)),
+            Self::Unix(socket) => socket.accept().await.map(|(stream, _)| Client::Unix(stream)),
+        }
+    }
+}
+
+impl Client {
+    fn into_handed(self, seat: Seat) -> io::Result<Handed> {
+        match self {
+            Self::Tcp(stream) => stream.into_std().map(|stream| Handed::Tcp(stream, seat)),
+            Self::Unix(stream) => stream.into_std().map(|stream| Handed::Unix(stream, seat)),
         }
     }
 }
