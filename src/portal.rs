@@ -27,6 +27,7 @@ pub struct Portal {
     /// Places for calls.
     pub budget: Budget,
     custody: Arc<Custody>,
+    settings: Arc<config::Portal>,
     site: ArcSwap<Site>,
     /// The last redirect that the OAuth server did not confirm, and when; the lock makes all calls
     /// that meet a redirect share one question.
@@ -82,22 +83,32 @@ impl Site {
 impl Portal {
     /// A portal as configured, with what the store remembers of it.
     pub fn new(
-        settings: &config::Portal,
+        settings: Arc<config::Portal>,
         connector: Connector,
         (credential, custody): (Arc<Credential>, Arc<Custody>),
         remembered: &Remembered,
     ) -> Self {
-        let endpoint = remembered.endpoint.as_ref().unwrap_or(&settings.url);
+        let endpoint = remembered.endpoint.clone().unwrap_or_else(|| settings.url.clone());
         Self {
             name: settings.name.clone(),
             credential,
             custody,
             budget: Budget::new(settings.plan),
-            site: ArcSwap::from_pointee(Site::new(endpoint.clone(), connector)),
+            site: ArcSwap::from_pointee(Site::new(endpoint, connector)),
             slot: AtomicU8::new(Slot::of(settings.inject, remembered.inject) as u8),
             requests: AtomicU64::new(0),
             refused_move: tokio::sync::Mutex::new(None),
+            settings,
         }
+    }
+
+    /// Whether it can stay as it is under these settings. With a `ca_file` it cannot: the file may
+    /// have changed.
+    pub fn fits(&self, settings: &config::Portal) -> bool {
+        let old = &self.settings;
+        let same_place = old.url == settings.url && old.inject == settings.inject;
+        let no_files = old.ca_file.is_none() && settings.ca_file.is_none();
+        same_place && no_files && old.plan == settings.plan
     }
 
     /// Where it is reached now; wait-free.

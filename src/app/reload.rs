@@ -10,8 +10,8 @@ use crate::portal::{Portal, Portals, Remembered};
 use crate::store::Record;
 use crate::transport::{Connector, TransportError};
 
-/// Makes `portals` what `config` says: all of it, or nothing. A portal that was there before keeps
-/// its credential, whatever else of it has changed.
+/// Makes `portals` what `config` says: all of it, or nothing. A portal that has not changed stays,
+/// with its connections; one that has keeps its credential.
 pub(super) async fn populate(
     portals: &Portals,
     config: &Config,
@@ -21,11 +21,18 @@ pub(super) async fn populate(
     let mut records = custody.store().load().await?;
     let mut made = Vec::new();
     for settings in config.portals.values() {
+        if let Some(portal) = portals.by_name(&settings.name).filter(|it| it.fits(settings)) {
+            made.push(portal);
+            continue;
+        }
         let at = records.iter().position(|record| record.portal == settings.name);
         let record = at.map(|at| records.swap_remove(at));
         made.push(make(portals, settings, record, custody, connector)?);
     }
     for portal in made {
+        if let Some(settings) = config.portals.get(&portal.name) {
+            portal.credential.set_app(settings.app.clone());
+        }
         portals.put(portal);
     }
     let names: Vec<_> = config.portals.keys().map(String::as_str).collect();
@@ -36,7 +43,7 @@ pub(super) async fn populate(
 
 fn make(
     portals: &Portals,
-    settings: &config::Portal,
+    settings: &Arc<config::Portal>,
     record: Option<Record>,
     custody: &Arc<Custody>,
     connector: &Connector,
@@ -56,10 +63,7 @@ fn make(
         );
     }
     let credential = match portals.by_name(&settings.name) {
-        Some(portal) => {
-            portal.credential.set_app(settings.app.clone());
-            portal.credential.clone()
-        }
+        Some(portal) => portal.credential.clone(),
         None => Credential::new(
             settings.name.clone(),
             settings.app.clone(),
@@ -67,7 +71,12 @@ fn make(
             record.and_then(|record| record.credential),
         ),
     };
-    Ok(Arc::new(Portal::new(settings, connector, (credential, custody.clone()), &remembered)))
+    Ok(Arc::new(Portal::new(
+        settings.clone(),
+        connector,
+        (credential, custody.clone()),
+        &remembered,
+    )))
 }
 
 impl App {

@@ -215,6 +215,26 @@ async fn a_reload_adds_a_portal_while_calls_go_on_and_takes_one_away() {
     assert_eq!(profile(&gate).await.status, 200);
 }
 
+#[tokio::test]
+async fn a_reload_that_fails_half_way_changes_nothing_at_all() {
+    let portal = portal().await;
+    let setup = Setup::new(&portal);
+    let gate = Gate::connected(&setup, &portal.seed());
+    let roots = setup.config().with_file_name("roots.pem");
+    std::fs::write(&roots, "no certificate").unwrap();
+    let beta = format!(
+        "[portals.beta]\nurl = \"https://127.0.0.1:9\"\nca_file = \"{}\"\n",
+        roots.display()
+    );
+    let wrong = setup.gateway("default_portal = \"acme\"").more(&beta).text();
+    let wrong = wrong.replace(&portal.seed().client_secret, "another-secret");
+    std::fs::write(gate.setup().config(), wrong).unwrap();
+    gate.signal("HUP");
+    assert!(gate.wait_for_log("NOT reloaded").contains("roots.pem"));
+    portal.control().expire();
+    assert_eq!(profile(&gate).await.status, 200, "the old secret is still in use");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reload_in_the_middle_of_an_exchange_does_not_disturb_it() {
     let portal = portal_apart().await;
