@@ -189,6 +189,7 @@ impl Gateway {
                 inbound.stream.reset_on_close();
                 return Ok(Then::Close);
             }
+            Delivered::Nothing => return Err(Stop::Refuse(forward::broken_off())),
             Delivered::ClientGone => return Ok(Then::Close),
         }
         Ok(match (call.manner.close, unread) {

@@ -230,11 +230,7 @@ impl<'f> Forward<'f> {
             }
             Failure::Broken(reason) => {
                 tracing::warn!(%portal, reason, "no answer; the call may have run");
-                Refusal::new(
-                    Kind::PortalBroken,
-                    "the portal broke off without a valid answer; whether the call has run is not \
-                     known, so check before you repeat a write",
-                )
+                broken_off()
             }
             Failure::Silent => {
                 tracing::warn!(%portal, "the portal is silent; the call may have run");
@@ -353,6 +349,15 @@ async fn read_reply(conn: &mut Conn, to_head: bool, sent: Sent) -> Result<Reply,
             Ok(0) | Err(_) => return Err(broke(conn)),
         }
     }
+}
+
+/// The call was sent, and what came back is no answer.
+pub(crate) fn broken_off() -> Refusal {
+    Refusal::new(
+        Kind::PortalBroken,
+        "the portal broke off without a valid answer; whether the call has run is not known, so \
+         check before you repeat a write",
+    )
 }
 
 fn broke(conn: &Conn) -> Failure {

@@ -17,6 +17,8 @@ pub(crate) enum Delivered {
     Whole,
     /// The portal broke off; the client has been left with a broken transfer.
     Cut,
+    /// The portal broke off before anything was written: the client can still be told.
+    Nothing,
     /// The client is gone.
     ClientGone,
 }
@@ -50,7 +52,11 @@ impl<S: ClientStream> Relay<'_, S> {
             Framing::Chunked => self.streamed(Source::Chunked(Chunked::new())).await,
             Framing::Close => self.streamed(Source::UntilClose).await,
         };
-        ended.err().unwrap_or(Delivered::Whole)
+        match ended {
+            Ok(()) => Delivered::Whole,
+            Err(Delivered::Cut) if !self.head.is_empty() => Delivered::Nothing,
+            Err(end) => end,
+        }
     }
 
     /// A body of known length: the bytes pass as they are.

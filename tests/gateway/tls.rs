@@ -126,6 +126,12 @@ async fn an_answer_that_ends_with_its_connection_must_end_as_tls_ends() {
             let mut client = Client::connect(gate.address).await;
             client.send("GET /rest/profile HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
             let answer = client.answer().await;
+            if body.is_empty() && !clean {
+                // Before anything was passed on, the break can still be told in words.
+                let told = answer.expect("an answer");
+                assert_eq!((told.status, told.executed().as_str()), (502, "unknown"));
+                continue;
+            }
             assert_eq!(answer.as_ref().is_some_and(|answer| answer.whole), clean, "{what}");
             let received = answer.map(|answer| answer.body).unwrap_or_default();
             assert!(body.as_bytes().starts_with(&received), "{what}");
