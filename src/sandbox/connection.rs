@@ -61,7 +61,9 @@ pub(super) async fn serve(state: Arc<State>, stream: TcpStream, visit: Visit) {
 
 /// One request and its answer.
 async fn exchange(state: &State, wire: &mut Wire, visit: Visit, reused: bool) -> Next {
-    let idle = state.lock().faults.idle_ms().map_or(IDLE, Duration::from_millis);
+    // A server's keep-alive limit runs between requests; a new connection's first one may be late.
+    let limit = if reused { state.lock().faults.idle_ms() } else { None };
+    let idle = limit.map_or(IDLE, Duration::from_millis);
     let head = match wire.read_head(idle).await {
         Ok(head) => head,
         Err(refusal) => return refuse(wire, refusal).await,

@@ -62,7 +62,7 @@ pub(super) enum PortalMode {
     Garbage,
     /// The `Authorization` header is ignored, as behind Apache with CGI.
     DropBearer,
-    /// Kept-alive connections are closed after so much idleness.
+    /// Kept-alive connections are closed after so much idleness between requests.
     IdleClose { ms: u64 },
     /// `102 Processing` before the answer.
     #[serde(rename = "continue_102")]
