@@ -48,6 +48,7 @@ pub async fn begin(address: SocketAddr, target: &str) -> Client {
 
 /// As many callers at the same time, each on a connection of its own.
 pub async fn herd(address: SocketAddr, count: usize, target: &str) -> Vec<Answer> {
+    raise_descriptor_limit();
     let callers: Vec<_> = (0..count)
         .map(|_| {
             let target = target.to_owned();
@@ -59,6 +60,14 @@ pub async fn herd(address: SocketAddr, count: usize, target: &str) -> Vec<Answer
         answers.push(caller.await.unwrap());
     }
     answers
+}
+
+/// A herd needs two sockets a caller in this process; the usual limit is 1,024.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).unwrap();
 }
 
 /// Waits for something that must come true.

@@ -118,8 +118,8 @@ impl Scene {
             flights: Flights::new(Handle::current()),
             // Short, because time is not paused where real sockets are.
             pace: Pace {
-                backoff_min: Duration::from_millis(200),
-                backoff_max: Duration::from_millis(200),
+                backoff_min: PAUSE,
+                backoff_max: PAUSE,
                 save_min: Duration::from_millis(20),
                 ..Pace::default()
             },
@@ -144,9 +144,12 @@ impl Scene {
     }
 
     async fn pause(&self) {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        tokio::time::sleep(PAUSE + PAUSE / 2).await; // the jitter is up to a quarter
     }
 }
+
+/// Long enough that a loaded machine gets from one step of a test to the next within it.
+const PAUSE: Duration = Duration::from_millis(1500);
 
 fn access(credential: &Credential) -> String {
     credential.current().as_ref().unwrap().access.expose().to_owned()
