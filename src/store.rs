@@ -1,8 +1,9 @@
 //! The contract of the store: what must survive anything short of losing the disk.
 //!
-//! A success may always be stored; a failure may never delete. Every write that follows an
-//! exchange is a compare-and-swap on the generation, so that an actor that comes late cannot put
-//! an older pair over a newer one.
+//! Every pair lies in two files: in the database, and as the raw answer that brought it in a journal
+//! slot beside it. A success may always be stored; a failure may never delete. Every write that
+//! follows an exchange is a compare-and-swap on the generation, so that an actor that comes late
+//! cannot put an older pair over a newer one.
 
 mod directory;
 mod key;
@@ -19,42 +20,73 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::{Endpoint, Inject};
-use crate::credential::{Generation, Grant, Secret, State};
+use crate::credential::{ChainId, Generation, Grant, Link, RawAnswer, Secret, State};
 
 /// The answer of a store operation.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// Durable custody of the portals' credentials.
 ///
-/// When a future resolves to `Ok`, what it wrote survives a power cut.
+/// When a future resolves to `Ok`, what it wrote survives a power cut. Dropping a future may leave
+/// its write done or not done, never half done.
 pub trait Store: fmt::Debug + Send + Sync + 'static {
-    /// Every portal the store knows, with its active credential opened.
+    /// Every portal that the database or the journal knows.
     ///
-    /// A record that cannot be opened (another key, a swapped row, a flipped bit) does not fail
-    /// the others: it comes back with [`Record::credential`] `Err`.
+    /// A chain that cannot be opened (another key, a swapped row, a flipped bit) does not fail the
+    /// others: it comes back as `Err`.
     fn load(&self) -> Pending<'_, Vec<Record>>;
 
-    /// Writes down that generation `from` is about to be exchanged. An exchange whose intent is
-    /// not durable must not be started. Fails with [`StoreError::Superseded`] when the stored
-    /// generation is no longer `from`.
-    fn intend<'a>(&'a self, portal: &'a str, from: Generation) -> Pending<'a, ()>;
+    /// Writes down that `link` is about to be exchanged, and makes room for the answer. An exchange
+    /// whose intent is not durable must not be started. Fails with [`StoreError::Superseded`] when
+    /// the chain is no longer at that generation, and with [`StoreError::Unavailable`] when the
+    /// database file is gone or was exchanged under the running process.
+    fn intend<'a>(&'a self, link: Link<'a>) -> Pending<'a, ()>;
 
-    /// Stores the pair that an exchange of generation `from` brought, as `from + 1`, and clears
-    /// the intent. Fails with [`StoreError::Superseded`] when the stored generation is not `from`.
-    fn commit<'a>(
+    /// Makes the answer to the exchange of `link` durable as it came: in the slot that
+    /// [`Store::intend`] prepared, else in a new file, else in the spool (a directory on another
+    /// file system). Fails when there is no place left.
+    fn receive<'a>(&'a self, link: Link<'a>, answer: &'a RawAnswer) -> Pending<'a, ()>;
+
+    /// Stores the pair that the exchange of `link` brought, as the next generation of its chain, and
+    /// clears the intent. Fails with [`StoreError::Superseded`] when the chain is not at `link`.
+    fn commit<'a>(&'a self, link: Link<'a>, grant: &'a Grant) -> Pending<'a, Generation>;
+
+    /// As [`Store::commit`], for a pair found in the journal: the chain may also stand at an earlier
+    /// generation than `link`, because the database is older than the journal.
+    fn recover<'a>(&'a self, link: Link<'a>, grant: &'a Grant) -> Pending<'a, Generation>;
+
+    /// Writes down why `link` cannot be refreshed, and clears the intent; the tokens stay. Changes
+    /// nothing when the chain is no longer at `link`.
+    fn fail<'a>(&'a self, link: Link<'a>, state: &'a State) -> Pending<'a, ()>;
+
+    /// Starts a chain with `grant`, under a generation above all that the portal ever had.
+    fn add<'a>(&'a self, portal: &'a str, grant: &'a Grant, seat: Seat) -> Pending<'a, Added>;
+
+    /// Makes a spare the portal's active chain, under a generation above all that the portal ever
+    /// had; the one that was active stays in the store, with its state, as what it was. `None` when
+    /// the spare is gone or does not open.
+    fn promote<'a>(
         &'a self,
         portal: &'a str,
-        from: Generation,
-        grant: &'a Grant,
-    ) -> Pending<'a, Generation>;
+        spare: ChainId,
+    ) -> Pending<'a, Option<StoredCredential>>;
 
-    /// Writes down why generation `from` cannot be refreshed, and clears the intent; the tokens
-    /// stay. Changes nothing when the stored generation is not `from`.
-    fn fail<'a>(&'a self, portal: &'a str, from: Generation, state: &'a State) -> Pending<'a, ()>;
+    /// The latest `limit` lines of a portal's ledger, newest first.
+    fn ledger<'a>(&'a self, portal: &'a str, limit: u32) -> Pending<'a, Vec<LedgerEntry>>;
 
-    /// Makes `grant` the portal's active credential under the next generation, whatever was there.
-    fn import<'a>(&'a self, portal: &'a str, grant: &'a Grant) -> Pending<'a, Generation>;
+    /// Whether this refresh token was ever a portal's, by the ledger; says when it was last seen and
+    /// under which generation. Tokens are compared by eight hex digits of their hash.
+    fn seen<'a>(&'a self, portal: &'a str, refresh: &'a Secret)
+    -> Pending<'a, Option<LedgerEntry>>;
+
+    /// The condition that people were last alerted to, per subject.
+    fn alerted(&self) -> Pending<'_, Vec<(String, String)>>;
+
+    /// Remembers that people were alerted.
+    fn remember_alert<'a>(&'a self, subject: &'a str, condition: &'a str) -> Pending<'a, ()>;
 
     /// Remembers how the portal reads tokens ([`Inject::Bearer`] or [`Inject::Parameter`]).
     fn remember_inject<'a>(&'a self, portal: &'a str, inject: Inject) -> Pending<'a, ()>;
@@ -67,6 +99,33 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ) -> Pending<'a, ()>;
 }
 
+/// Where a new chain sits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seat {
+    /// It is the portal's credential from now on. The chain that was active becomes a spare when
+    /// `keep_old`, else history.
+    Active {
+        /// Whether the chain that was active goes on as a spare.
+        keep_old: bool,
+    },
+    /// It waits for the active one to die. At most [`SPARES_MAX`] wait: the oldest makes room.
+    Spare,
+}
+
+/// Spare chains kept per portal.
+pub const SPARES_MAX: usize = 2;
+
+/// Where a new chain came to sit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Added {
+    /// Its number.
+    pub chain: ChainId,
+    /// Its generation.
+    pub generation: Generation,
+    /// The spare that had to make room.
+    pub dropped: Option<ChainId>,
+}
+
 /// What the store knows of one portal.
 #[derive(Debug)]
 pub struct Record {
@@ -76,13 +135,35 @@ pub struct Record {
     pub inject: Option<Inject>,
     /// Where the portal moved to, when that was confirmed.
     pub endpoint: Option<Endpoint>,
-    /// Its active credential, if it ever had one.
+    /// Its active chain, if it ever had one.
     pub credential: Option<Result<StoredCredential, StoreError>>,
+    /// The chains that wait for the active one to die, newest first.
+    pub spares: Vec<Result<StoredCredential, StoreError>>,
+    /// What the journal and the spool hold for this portal, latest first.
+    pub answers: Vec<Answered>,
+}
+
+/// An answer of the OAuth server that lies in the journal or in the spool.
+#[derive(Debug)]
+pub struct Answered {
+    /// The chain it belongs to.
+    pub chain: ChainId,
+    /// The generation that was exchanged for it.
+    pub generation: Generation,
+    /// When it was written, unix seconds.
+    pub at: u64,
+    /// Whether it was written by this store. If not, the database is a new one (the old was damaged
+    /// or removed), and its chain numbers mean nothing.
+    pub ours: bool,
+    /// The answer.
+    pub answer: RawAnswer,
 }
 
 /// A credential as it lies in the store.
 #[derive(Debug)]
 pub struct StoredCredential {
+    /// Its chain.
+    pub chain: ChainId,
     /// Its generation.
     pub generation: Generation,
     /// The access token.
@@ -95,10 +176,31 @@ pub struct StoredCredential {
     pub member_id: Option<String>,
     /// Whose rights the token carries.
     pub user_id: Option<u64>,
+    /// Where the OAuth server said the portal's REST lives.
+    pub client_endpoint: Option<String>,
+    /// When the pair was issued, unix seconds: what the age of the refresh token is counted from.
+    pub issued_at: u64,
     /// The state that was written last.
     pub state: State,
     /// Whether an exchange was begun and no outcome was written.
     pub intent_open: bool,
+}
+
+/// A line of the ledger: what happened to a refresh token. It names the token by eight hex digits
+/// of its hash and holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerEntry {
+    /// When, unix seconds.
+    pub at: u64,
+    /// The chain it belongs to.
+    pub chain: i64,
+    /// The generation it belongs to.
+    pub generation: u64,
+    /// `intent`, `commit`, `import`, `spare`, `promoted`, `dropped`, `recovered`, or
+    /// `failed: <state> <code>`.
+    pub outcome: String,
+    /// The first eight hexadecimal digits of the refresh token's SHA-256.
+    pub refresh_hash: String,
 }
 
 /// Why a store operation did not happen.

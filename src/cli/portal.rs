@@ -12,7 +12,7 @@ use super::{Exit, Global, PortalCommand, control_runtime};
 use crate::config::Config;
 use crate::control::{self, PortalView, Reply, Request};
 use crate::credential::{Grant, Status, unix_now};
-use crate::store::{OpenError, Record, SqliteStore, StateDirectory, StateError, Store as _};
+use crate::store::{OpenError, Record, Seat, SqliteStore, StateDirectory, StateError, Store as _};
 
 /// Longest token response read, bytes.
 const INPUT_MAX: u64 = 64 * 1024;
@@ -104,9 +104,9 @@ async fn import_from(
                 return Err(failed("no grant"));
             };
             let (_state, store) = open(config, state).await?;
-            let stored = store.import(name, &grant).await;
+            let stored = store.add(name, &grant, Seat::Active { keep_old: false }).await;
             store.close().await;
-            Some(stored.map_err(|error| failed(chain(&error)))?.0)
+            Some(stored.map_err(|error| failed(chain(&error)))?.generation.0)
         }
     };
     let generation = generation.map_or_else(|| "unknown".to_owned(), |number| number.to_string());

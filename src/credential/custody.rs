@@ -18,7 +18,7 @@ use crate::credential::refresh::Chain;
 use crate::credential::{
     Flights, Generation, Grant, OAuth, Origin, State, Status, Token, Unavailable, unix_now,
 };
-use crate::store::{Store, StoreError, StoredCredential};
+use crate::store::{Seat, Store, StoreError, StoredCredential};
 
 /// What all portals' credentials share.
 #[derive(Debug)]
@@ -179,7 +179,10 @@ impl Credential {
         let mut chain = self.chain.lock().await;
         // First what was exchanged and not stored yet: its generation is already in use.
         self.save(&mut chain).await?;
-        let generation = self.custody.store.import(&self.portal, &grant).await?;
+        let seat = Seat::Active { keep_old: false };
+        let added = self.custody.store.add(&self.portal, &grant, seat).await?;
+        let generation = added.generation;
+        chain.sit(added.chain);
         self.publish(&mut chain, generation, &grant, Origin::Stored);
         tracing::info!(portal = %self.portal, %generation, "credential imported");
         Ok(generation)

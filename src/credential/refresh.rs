@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use crate::credential::custody::seconds_left;
 use crate::credential::hold::{Hold, Why};
 use crate::credential::{
-    Credential, FailureKind, Generation, Grant, Origin, RefreshFailure, Secret, State, Status,
-    Token, Unavailable, unix_now,
+    ChainId, Credential, FailureKind, Generation, Grant, Link, Origin, RefreshFailure, Secret,
+    State, Status, Token, Unavailable, unix_now,
 };
 use crate::store::{StoreError, StoredCredential};
 
@@ -28,6 +28,7 @@ pub(super) struct Chain {
 /// The newest pair, as far as the next exchange needs it.
 #[derive(Debug)]
 struct Pair {
+    chain: ChainId,
     generation: Generation,
     refresh: Secret,
     member_id: Option<String>,
@@ -36,6 +37,7 @@ struct Pair {
 /// A pair that is in use and not in the store: the store was down when it came.
 #[derive(Debug)]
 struct Unsaved {
+    chain: ChainId,
     from: Generation,
     grant: Grant,
 }
@@ -63,11 +65,12 @@ impl Credential {
         let Some(pair) = &chain.pair else {
             return Err(self.why_unavailable());
         };
-        let (from, refresh) = (pair.generation, pair.refresh.clone());
+        let (id, from, refresh) = (pair.chain, pair.generation, pair.refresh.clone());
+        let link = Link { portal: &self.portal, chain: id, generation: from };
         // Should this task die, the next one does not follow on its heels.
         let cut_short = Why::Later("a refresh was cut short".to_owned());
         self.set_hold(Some(Hold::new(self.custody.pace.backoff_min, cut_short)));
-        match self.custody.store.intend(&self.portal, from).await {
+        match self.custody.store.intend(link).await {
             Ok(()) => {}
             Err(StoreError::Superseded(_)) => return self.reload(&mut chain, seen).await,
             Err(error) => return Err(self.store_is_down(&error)),
@@ -92,7 +95,7 @@ impl Credential {
         grant: Grant,
         took: Duration,
     ) -> Result<Arc<Token>, Unavailable> {
-        let stored = self.custody.store.commit(&self.portal, from, &grant).await;
+        let stored = self.custody.store.commit(chain.link(&self.portal, from), &grant).await;
         let generation = match &stored {
             Ok(generation) => *generation,
             Err(StoreError::Superseded(newer)) => {
@@ -118,7 +121,7 @@ impl Credential {
                 reason = %reason(&error),
                 "renewed pair is NOT stored, do not stop the gateway; trying again"
             );
-            chain.unsaved = Some(Unsaved { from, grant });
+            chain.unsaved = Some(Unsaved { chain: chain.id(), from, grant });
             self.note(|status| status.unsaved = true);
             self.keep_saving();
         }
@@ -135,6 +138,7 @@ impl Credential {
     ) -> Arc<Token> {
         let access = grant.access.clone();
         let token = Arc::new(Token::new(generation, access, grant.expires_at, origin));
+        let id = chain.id();
         let known = chain.pair.take().and_then(|pair| pair.member_id);
         let member_id = match origin {
             // An import says by itself whose it is.
@@ -142,7 +146,7 @@ impl Credential {
             Origin::Renewed { .. } => grant.member_id.clone().or(known),
         };
         let refresh = grant.refresh.clone();
-        chain.pair = Some(Pair { generation, refresh, member_id: member_id.clone() });
+        chain.pair = Some(Pair { chain: id, generation, refresh, member_id: member_id.clone() });
         chain.failures = 0;
         self.set_token(Arc::clone(&token));
         self.set_hold(None);
@@ -172,7 +176,7 @@ impl Credential {
         self.set_token(Arc::clone(&token));
         let (generation, refresh, member_id) =
             (stored.generation, stored.refresh, stored.member_id);
-        chain.pair = Some(Pair { generation, refresh, member_id });
+        chain.pair = Some(Pair { chain: stored.chain, generation, refresh, member_id });
         token
     }
 
@@ -236,7 +240,7 @@ impl Credential {
         };
         let answer = why.unavailable(pause);
         self.set_hold(Some(Hold::new(pause, why)));
-        if let Err(error) = self.custody.store.fail(&self.portal, from, &state).await {
+        if let Err(error) = self.custody.store.fail(chain.link(&self.portal, from), &state).await {
             tracing::warn!(portal = %self.portal, reason = %reason(&error), "failure not stored");
         }
         self.note(|status| {
@@ -265,7 +269,12 @@ impl Credential {
             return Ok(());
         };
         let (from, grant) = (unsaved.from, &unsaved.grant);
-        match self.custody.store.commit(&self.portal, from, grant).await {
+        match self
+            .custody
+            .store
+            .commit(Link { portal: &self.portal, chain: unsaved.chain, generation: from }, grant)
+            .await
+        {
             // Superseded by itself: that write came through although it reported a failure. No
             // other pair can be there, because every way to one passes through here first.
             Ok(_) | Err(StoreError::Superseded(_)) => {}
@@ -302,6 +311,23 @@ impl Credential {
 }
 
 impl Chain {
+    pub(super) fn sit(&mut self, chain: ChainId) {
+        if let Some(pair) = &mut self.pair {
+            pair.chain = chain;
+        } else {
+            let (generation, refresh) = (Generation(0), Secret::new(""));
+            self.pair = Some(Pair { chain, generation, refresh, member_id: None });
+        }
+    }
+
+    fn id(&self) -> ChainId {
+        self.pair.as_ref().map_or(ChainId(0), |pair| pair.chain)
+    }
+
+    fn link<'a>(&self, portal: &'a str, generation: Generation) -> Link<'a> {
+        Link { portal, chain: self.id(), generation }
+    }
+
     /// A pair of another portal is never written over this one's, however it came about.
     fn is_of_another_portal(&self, told: Option<&str>) -> bool {
         let known = self.pair.as_ref().and_then(|pair| pair.member_id.as_deref());

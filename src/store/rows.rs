@@ -1,70 +1,85 @@
 //! The statements that write to the SQLite store. Each function runs inside a transaction that its
-//! caller begins and commits; reading is in `rows/load.rs`.
+//! caller begins and commits; reading is in `rows/load.rs` and
+//! `rows/look.rs`, who sits where in `rows/seats.rs`.
 
 mod load;
+mod look;
+mod seats;
 
-pub(super) use load::load;
+pub(super) use load::{load, load_chain};
+pub(super) use look::{alerted, ledger, remember_alert, seen};
+pub(super) use seats::{add, promote};
 
 use sha2::{Digest as _, Sha256};
 use sqlx::SqliteConnection;
 
 use crate::config::{Endpoint, Inject};
-use crate::credential::{Generation, Grant, Secret, State, unix_now};
+use crate::credential::{ChainId, Generation, Grant, Link, Secret, State, unix_now};
 use crate::store::StoreError;
 use crate::store::sealed::{CannotSeal, Field, Place, Sealer};
 
-/// The active chain of a portal, as far as writing needs it.
-struct Active {
-    id: i64,
-    refresh_hash: String,
-}
-
-/// A line of the ledger.
-struct Entry<'a> {
-    portal: &'a str,
-    chain: i64,
+/// A chain, as far as writing needs it.
+struct Found {
     generation: Generation,
-    outcome: &'a str,
-    refresh_hash: &'a str,
+    refresh_hash: String,
 }
 
 pub(super) async fn intend(
     connection: &mut SqliteConnection,
-    portal: &str,
-    from: Generation,
+    link: Link<'_>,
 ) -> Result<(), StoreError> {
-    let chain = active(connection, portal, from).await?;
+    let chain = standing(connection, link).await?;
     sqlx::query("INSERT OR REPLACE INTO intent (chain, generation, begun_at) VALUES (?, ?, ?)")
-        .bind(chain.id)
-        .bind(signed(from.0))
+        .bind(link.chain.0)
+        .bind(signed(link.generation.0))
         .bind(now())
         .execute(&mut *connection)
         .await?;
-    let refresh_hash = &chain.refresh_hash;
-    let entry =
-        Entry { portal, chain: chain.id, generation: from, outcome: "intent", refresh_hash };
-    enter(connection, entry).await
+    enter(connection, link, "intent", &chain.refresh_hash).await
 }
 
 pub(super) async fn commit(
     connection: &mut SqliteConnection,
     sealer: &Sealer,
-    portal: &str,
-    from: Generation,
+    link: Link<'_>,
     grant: &Grant,
 ) -> Result<Generation, StoreError> {
-    let chain = active(connection, portal, from).await?;
-    let generation = from.next();
-    let (access, refresh) = seal_pair(sealer, portal, chain.id, generation, grant)?;
+    standing(connection, link).await?;
+    rotate(connection, sealer, link, grant, "commit").await
+}
+
+/// As [`commit`], from an earlier generation too.
+pub(super) async fn recover(
+    connection: &mut SqliteConnection,
+    sealer: &Sealer,
+    link: Link<'_>,
+    grant: &Grant,
+) -> Result<Generation, StoreError> {
+    let found = find(connection, link).await?;
+    if found.generation > link.generation {
+        return Err(StoreError::Superseded(found.generation));
+    }
+    rotate(connection, sealer, link, grant, "recovered").await
+}
+
+async fn rotate(
+    connection: &mut SqliteConnection,
+    sealer: &Sealer,
+    link: Link<'_>,
+    grant: &Grant,
+    outcome: &str,
+) -> Result<Generation, StoreError> {
+    let next = Link { generation: link.generation.next(), ..link };
+    let (access, refresh) = seal_pair(sealer, next, grant)?;
     let refresh_hash = &hash(&grant.refresh);
     let updated = sqlx::query(
         "UPDATE chain SET generation = ?, access = ?, prev_refresh = refresh, refresh = ?, \
                 refresh_hash = ?, expires_at = ?, member_id = COALESCE(?, member_id), \
                 user_id = COALESCE(?, user_id), client_endpoint = COALESCE(?, client_endpoint), \
-                state = 'connected', code = NULL, updated_at = ? \
-         WHERE id = ? AND generation = ?",
+                state = 'connected', code = NULL, issued_at = ?, updated_at = ? \
+         WHERE id = ? AND portal = ? AND generation <= ?",
     )
-    .bind(signed(generation.0))
+    .bind(signed(next.generation.0))
     .bind(access)
     .bind(refresh)
     .bind(refresh_hash)
@@ -73,101 +88,44 @@ pub(super) async fn commit(
     .bind(grant.user_id.map(signed))
     .bind(&grant.client_endpoint)
     .bind(now())
-    .bind(chain.id)
-    .bind(signed(from.0))
+    .bind(now())
+    .bind(link.chain.0)
+    .bind(link.portal)
+    .bind(signed(link.generation.0))
     .execute(&mut *connection)
     .await?;
     if updated.rows_affected() != 1 {
-        return Err(StoreError::Superseded(from));
+        return Err(StoreError::Superseded(link.generation));
     }
-    forget_intent(connection, chain.id).await?;
-    let entry = Entry { portal, chain: chain.id, generation, outcome: "commit", refresh_hash };
-    enter(connection, entry).await?;
-    Ok(generation)
+    forget_intent(connection, link.chain).await?;
+    enter(connection, next, outcome, refresh_hash).await?;
+    Ok(next.generation)
 }
 
 pub(super) async fn fail(
     connection: &mut SqliteConnection,
-    portal: &str,
-    from: Generation,
+    link: Link<'_>,
     state: &State,
 ) -> Result<(), StoreError> {
-    let chain = match active(connection, portal, from).await {
+    let chain = match standing(connection, link).await {
         Ok(chain) => chain,
         Err(StoreError::Superseded(_) | StoreError::Unknown) => return Ok(()),
         Err(error) => return Err(error),
     };
     let (word, code) = words(state);
-    sqlx::query(
-        "UPDATE chain SET state = ?, code = ?, updated_at = ? WHERE id = ? AND generation = ?",
-    )
-    .bind(word)
-    .bind(code)
-    .bind(now())
-    .bind(chain.id)
-    .bind(signed(from.0))
-    .execute(&mut *connection)
-    .await?;
-    forget_intent(connection, chain.id).await?;
+    sqlx::query("UPDATE chain SET state = ?, code = ?, updated_at = ? WHERE id = ?")
+        .bind(word)
+        .bind(code)
+        .bind(now())
+        .bind(link.chain.0)
+        .execute(&mut *connection)
+        .await?;
+    forget_intent(connection, link.chain).await?;
     let outcome = match code {
         Some(code) => format!("failed: {word} {code}"),
         None => format!("failed: {word}"),
     };
-    let refresh_hash = &chain.refresh_hash;
-    let outcome = &outcome;
-    enter(connection, Entry { portal, chain: chain.id, generation: from, outcome, refresh_hash })
-        .await
-}
-
-pub(super) async fn import(
-    connection: &mut SqliteConnection,
-    sealer: &Sealer,
-    portal: &str,
-    grant: &Grant,
-) -> Result<Generation, StoreError> {
-    know(connection, portal).await?;
-    // Over all chains: a number that was ever shown never comes back.
-    let newest: Option<i64> =
-        sqlx::query_scalar("SELECT MAX(generation) FROM chain WHERE portal = ?")
-            .bind(portal)
-            .fetch_one(&mut *connection)
-            .await?;
-    let generation = Generation(newest.map_or(0, unsigned)).next();
-    for sql in [
-        "DELETE FROM intent WHERE chain IN (SELECT id FROM chain WHERE portal = ? AND active = 1)",
-        "UPDATE chain SET active = 0 WHERE portal = ? AND active = 1",
-    ] {
-        sqlx::query(sql).bind(portal).execute(&mut *connection).await?;
-    }
-    let refresh_hash = &hash(&grant.refresh);
-    let now = now();
-    // The chain's number is part of what is sealed, so the row comes before its tokens.
-    let chain = sqlx::query(
-        "INSERT INTO chain (portal, active, generation, access, refresh, refresh_hash, \
-                expires_at, member_id, user_id, client_endpoint, state, created_at, updated_at) \
-         VALUES (?, 1, ?, x'', x'', ?, ?, ?, ?, ?, 'connected', ?, ?)",
-    )
-    .bind(portal)
-    .bind(signed(generation.0))
-    .bind(refresh_hash)
-    .bind(grant.expires_at.map(signed))
-    .bind(&grant.member_id)
-    .bind(grant.user_id.map(signed))
-    .bind(&grant.client_endpoint)
-    .bind(now)
-    .bind(now)
-    .execute(&mut *connection)
-    .await?
-    .last_insert_rowid();
-    let (access, refresh) = seal_pair(sealer, portal, chain, generation, grant)?;
-    sqlx::query("UPDATE chain SET access = ?, refresh = ? WHERE id = ?")
-        .bind(access)
-        .bind(refresh)
-        .bind(chain)
-        .execute(&mut *connection)
-        .await?;
-    enter(connection, Entry { portal, chain, generation, outcome: "import", refresh_hash }).await?;
-    Ok(generation)
+    enter(connection, link, &outcome, &chain.refresh_hash).await
 }
 
 pub(super) async fn remember_inject(
@@ -215,41 +173,53 @@ async fn know(connection: &mut SqliteConnection, portal: &str) -> Result<(), Sto
     Ok(())
 }
 
-/// The portal's active chain, if it is at generation `from`.
-async fn active(
-    connection: &mut SqliteConnection,
-    portal: &str,
-    from: Generation,
-) -> Result<Active, StoreError> {
-    let found: Option<(i64, i64, String)> = sqlx::query_as(
-        "SELECT id, generation, refresh_hash FROM chain WHERE portal = ? AND active = 1",
-    )
-    .bind(portal)
-    .fetch_optional(connection)
-    .await?;
-    let (id, generation, refresh_hash) = found.ok_or(StoreError::Unknown)?;
-    if unsigned(generation) != from.0 {
-        return Err(StoreError::Superseded(Generation(unsigned(generation))));
+/// The chain, if it stands at `link`.
+async fn standing(connection: &mut SqliteConnection, link: Link<'_>) -> Result<Found, StoreError> {
+    let found = find(connection, link).await?;
+    if found.generation == link.generation {
+        Ok(found)
+    } else {
+        Err(StoreError::Superseded(found.generation))
     }
-    Ok(Active { id, refresh_hash })
 }
 
-async fn forget_intent(connection: &mut SqliteConnection, chain: i64) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM intent WHERE chain = ?").bind(chain).execute(connection).await?;
+async fn find(connection: &mut SqliteConnection, link: Link<'_>) -> Result<Found, StoreError> {
+    let found: Option<(i64, String)> = sqlx::query_as(
+        "SELECT generation, refresh_hash FROM chain WHERE id = ? AND portal = ? \
+                AND (active = 1 OR spare = 1)",
+    )
+    .bind(link.chain.0)
+    .bind(link.portal)
+    .fetch_optional(connection)
+    .await?;
+    let (generation, refresh_hash) = found.ok_or(StoreError::Unknown)?;
+    Ok(Found { generation: Generation(unsigned(generation)), refresh_hash })
+}
+
+async fn forget_intent(
+    connection: &mut SqliteConnection,
+    chain: ChainId,
+) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM intent WHERE chain = ?").bind(chain.0).execute(connection).await?;
     Ok(())
 }
 
-async fn enter(connection: &mut SqliteConnection, entry: Entry<'_>) -> Result<(), StoreError> {
+async fn enter(
+    connection: &mut SqliteConnection,
+    link: Link<'_>,
+    outcome: &str,
+    refresh_hash: &str,
+) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO ledger (at, portal, chain, generation, outcome, refresh_hash) \
          VALUES (?, ?, ?, ?, ?, ?)",
     )
     .bind(now())
-    .bind(entry.portal)
-    .bind(entry.chain)
-    .bind(signed(entry.generation.0))
-    .bind(entry.outcome)
-    .bind(entry.refresh_hash)
+    .bind(link.portal)
+    .bind(link.chain.0)
+    .bind(signed(link.generation.0))
+    .bind(outcome)
+    .bind(refresh_hash)
     .execute(connection)
     .await?;
     Ok(())
@@ -257,15 +227,21 @@ async fn enter(connection: &mut SqliteConnection, entry: Entry<'_>) -> Result<()
 
 fn seal_pair(
     sealer: &Sealer,
-    portal: &str,
-    chain: i64,
-    generation: Generation,
+    link: Link<'_>,
     grant: &Grant,
 ) -> Result<(Vec<u8>, Vec<u8>), CannotSeal> {
-    let place = |field| Place { portal, chain, generation, field };
-    let access = sealer.seal(place(Field::Access), &grant.access)?;
-    let refresh = sealer.seal(place(Field::Refresh), &grant.refresh)?;
-    Ok((access, refresh))
+    seal_texts(sealer, link, &grant.access, &grant.refresh)
+}
+
+fn seal_texts(
+    sealer: &Sealer,
+    link: Link<'_>,
+    access: &Secret,
+    refresh: &Secret,
+) -> Result<(Vec<u8>, Vec<u8>), CannotSeal> {
+    let Link { portal, chain, generation } = link;
+    let place = |field| Place { portal, chain: chain.0, generation, field };
+    Ok((sealer.seal(place(Field::Access), access)?, sealer.seal(place(Field::Refresh), refresh)?))
 }
 
 fn words(state: &State) -> (&'static str, Option<&str>) {

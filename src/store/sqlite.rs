@@ -15,16 +15,21 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions as _, Connection as _, SqlSafeStr as _, Sqlite, SqliteConnection};
 
 use crate::config::{self, Endpoint, Inject};
-use crate::credential::{Generation, Grant, Secret, State};
+use crate::credential::{ChainId, Generation, Grant, Link, RawAnswer, Secret, State};
 use crate::store::directory::{Directory, Missing};
 use crate::store::key::{Key, KeyError, Sealed, origin};
 use crate::store::rows;
 use crate::store::sealed::{Field, Place, Sealer};
-use crate::store::{Pending, Record, StateDirectory, StateError, Store, StoreError};
+use crate::store::{
+    Added, LedgerEntry, Pending, Record, Seat, StateDirectory, StateError, Store, StoreError,
+    StoredCredential,
+};
 
 /// Every step of the schema, oldest first; a published step never changes.
-const MIGRATIONS: [(i64, &str, &str); 1] =
-    [(1, "custody", include_str!("migrations/0001_custody.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "custody", include_str!("migrations/0001_custody.sql")),
+    (2, "spares", include_str!("migrations/0002_spares.sql")),
+];
 
 /// How long a statement waits for a backup tool that reads the file.
 const BUSY: Duration = Duration::from_secs(5);
@@ -160,44 +165,96 @@ impl Store for SqliteStore {
         Box::pin(rows::load(&self.pool, &self.sealer))
     }
 
-    fn intend<'a>(&'a self, portal: &'a str, from: Generation) -> Pending<'a, ()> {
+    fn intend<'a>(&'a self, link: Link<'a>) -> Pending<'a, ()> {
         Box::pin(async move {
             let mut transaction = self.begin().await?;
-            rows::intend(transaction.connection()?, portal, from).await?;
+            rows::intend(transaction.connection()?, link).await?;
             Ok(transaction.commit().await?)
         })
     }
 
-    fn commit<'a>(
+    fn receive<'a>(&'a self, _link: Link<'a>, _answer: &'a RawAnswer) -> Pending<'a, ()> {
+        Box::pin(async move { Ok(()) })
+    }
+
+    fn commit<'a>(&'a self, link: Link<'a>, grant: &'a Grant) -> Pending<'a, Generation> {
+        Box::pin(async move {
+            let mut transaction = self.begin().await?;
+            let stored = rows::commit(transaction.connection()?, &self.sealer, link, grant).await?;
+            transaction.commit().await?;
+            Ok(stored)
+        })
+    }
+
+    fn recover<'a>(&'a self, link: Link<'a>, grant: &'a Grant) -> Pending<'a, Generation> {
+        Box::pin(async move {
+            let mut transaction = self.begin().await?;
+            let stored =
+                rows::recover(transaction.connection()?, &self.sealer, link, grant).await?;
+            transaction.commit().await?;
+            Ok(stored)
+        })
+    }
+
+    fn fail<'a>(&'a self, link: Link<'a>, state: &'a State) -> Pending<'a, ()> {
+        Box::pin(async move {
+            let mut transaction = self.begin().await?;
+            rows::fail(transaction.connection()?, link, state).await?;
+            Ok(transaction.commit().await?)
+        })
+    }
+
+    fn add<'a>(&'a self, portal: &'a str, grant: &'a Grant, seat: Seat) -> Pending<'a, Added> {
+        Box::pin(async move {
+            let mut transaction = self.begin().await?;
+            let added =
+                rows::add(transaction.connection()?, &self.sealer, portal, grant, seat).await?;
+            transaction.commit().await?;
+            Ok(added)
+        })
+    }
+
+    fn promote<'a>(
         &'a self,
         portal: &'a str,
-        from: Generation,
-        grant: &'a Grant,
-    ) -> Pending<'a, Generation> {
+        spare: ChainId,
+    ) -> Pending<'a, Option<StoredCredential>> {
         Box::pin(async move {
+            let Some(found) = rows::load_chain(&self.pool, &self.sealer, portal, spare).await?
+            else {
+                return Ok(None);
+            };
             let mut transaction = self.begin().await?;
-            let stored =
-                rows::commit(transaction.connection()?, &self.sealer, portal, from, grant).await?;
+            let link = Link { portal, chain: spare, generation: found.generation };
+            let connection = transaction.connection()?;
+            let (access, refresh) = (&found.access, &found.refresh);
+            let generation = rows::promote(connection, &self.sealer, link, access, refresh).await?;
             transaction.commit().await?;
-            Ok(stored)
+            Ok(Some(StoredCredential { generation, intent_open: false, ..found }))
         })
     }
 
-    fn fail<'a>(&'a self, portal: &'a str, from: Generation, state: &'a State) -> Pending<'a, ()> {
+    fn ledger<'a>(&'a self, portal: &'a str, limit: u32) -> Pending<'a, Vec<LedgerEntry>> {
+        Box::pin(rows::ledger(&self.pool, portal, limit))
+    }
+
+    fn seen<'a>(
+        &'a self,
+        portal: &'a str,
+        refresh: &'a Secret,
+    ) -> Pending<'a, Option<LedgerEntry>> {
+        Box::pin(rows::seen(&self.pool, portal, refresh))
+    }
+
+    fn alerted(&self) -> Pending<'_, Vec<(String, String)>> {
+        Box::pin(rows::alerted(&self.pool))
+    }
+
+    fn remember_alert<'a>(&'a self, subject: &'a str, condition: &'a str) -> Pending<'a, ()> {
         Box::pin(async move {
             let mut transaction = self.begin().await?;
-            rows::fail(transaction.connection()?, portal, from, state).await?;
+            rows::remember_alert(transaction.connection()?, subject, condition).await?;
             Ok(transaction.commit().await?)
-        })
-    }
-
-    fn import<'a>(&'a self, portal: &'a str, grant: &'a Grant) -> Pending<'a, Generation> {
-        Box::pin(async move {
-            let mut transaction = self.begin().await?;
-            let stored =
-                rows::import(transaction.connection()?, &self.sealer, portal, grant).await?;
-            transaction.commit().await?;
-            Ok(stored)
         })
     }
 

@@ -1,35 +1,76 @@
-//! Reading what the SQLite store holds, one record at a time, so that one that cannot be opened does
+//! Reading what the SQLite store holds, one chain at a time, so that one that cannot be opened does
 //! not hide the others.
 
 use sqlx::Row as _;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 
 use crate::config::{Endpoint, Inject};
-use crate::credential::{Generation, Secret, State};
+use crate::credential::{ChainId, Generation, Secret, State};
 use crate::store::rows::unsigned;
 use crate::store::sealed::{Field, Place, Sealer};
 use crate::store::{Record, StoreError, StoredCredential};
+
+/// The columns that [`credential`] reads.
+macro_rules! chains {
+    ($rest:literal) => {
+        concat!(
+            "SELECT chain.id, portal, active, chain.generation, access, refresh, expires_at, \
+                    member_id, user_id, client_endpoint, issued_at, state, code, \
+                    intent.chain IS NOT NULL AS intent_open \
+             FROM chain \
+             LEFT JOIN intent ON intent.chain = chain.id \
+                AND intent.generation = chain.generation ",
+            $rest
+        )
+    };
+}
 
 pub(in crate::store) async fn load(
     pool: &SqlitePool,
     sealer: &Sealer,
 ) -> Result<Vec<Record>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT portal.name, inject, endpoint_tls, endpoint_host, endpoint_port, chain.id, \
-                chain.generation, access, refresh, expires_at, member_id, user_id, state, code, \
-                intent.chain IS NOT NULL AS intent_open \
-         FROM portal \
-         LEFT JOIN chain ON chain.portal = portal.name AND chain.active = 1 \
-         LEFT JOIN intent ON intent.chain = chain.id AND intent.generation = chain.generation \
-         ORDER BY portal.name",
+    let portals = sqlx::query(
+        "SELECT name, inject, endpoint_tls, endpoint_host, endpoint_port FROM portal ORDER BY name",
     )
     .fetch_all(pool)
     .await?;
-    rows.iter().map(|row| record(row, sealer)).collect()
+    let mut records = portals.iter().map(record).collect::<Result<Vec<_>, StoreError>>()?;
+    let chains = sqlx::query(chains!(
+        "WHERE active = 1 OR spare = 1 ORDER BY issued_at DESC, chain.id DESC"
+    ))
+    .fetch_all(pool)
+    .await?;
+    for row in &chains {
+        let portal: &str = row.try_get("portal")?;
+        let Some(record) = records.iter_mut().find(|record| record.portal == portal) else {
+            continue;
+        };
+        let chain = credential(row, sealer);
+        if row.try_get("active")? {
+            record.credential = Some(chain);
+        } else {
+            record.spares.push(chain);
+        }
+    }
+    Ok(records)
 }
 
-fn record(row: &SqliteRow, sealer: &Sealer) -> Result<Record, StoreError> {
-    let portal: String = row.try_get("name")?;
+/// One chain of a portal, if it is there.
+pub(in crate::store) async fn load_chain(
+    pool: &SqlitePool,
+    sealer: &Sealer,
+    portal: &str,
+    chain: ChainId,
+) -> Result<Option<StoredCredential>, StoreError> {
+    let row = sqlx::query(chains!("WHERE chain.id = ? AND portal = ?"))
+        .bind(chain.0)
+        .bind(portal)
+        .fetch_optional(pool)
+        .await?;
+    row.map(|row| credential(&row, sealer)).transpose()
+}
+
+fn record(row: &SqliteRow) -> Result<Record, StoreError> {
     let inject = match row.try_get::<Option<&str>, _>("inject")? {
         Some("bearer") => Some(Inject::Bearer),
         Some("parameter") => Some(Inject::Parameter),
@@ -44,17 +85,19 @@ fn record(row: &SqliteRow, sealer: &Sealer) -> Result<Record, StoreError> {
         }),
         None => None,
     };
-    let chain: Option<i64> = row.try_get("id")?;
-    let credential = chain.map(|chain| credential(row, sealer, &portal, chain));
-    Ok(Record { portal, inject, endpoint, credential })
+    Ok(Record {
+        portal: row.try_get("name")?,
+        inject,
+        endpoint,
+        credential: None,
+        spares: Vec::new(),
+        answers: Vec::new(),
+    })
 }
 
-fn credential(
-    row: &SqliteRow,
-    sealer: &Sealer,
-    portal: &str,
-    chain: i64,
-) -> Result<StoredCredential, StoreError> {
+fn credential(row: &SqliteRow, sealer: &Sealer) -> Result<StoredCredential, StoreError> {
+    let portal: &str = row.try_get("portal")?;
+    let chain: i64 = row.try_get("id")?;
     let generation = Generation(unsigned(row.try_get("generation")?));
     let open = |column: &str, field| -> Result<Secret, StoreError> {
         let sealed: &[u8] = row.try_get(column)?;
@@ -62,12 +105,15 @@ fn credential(
         sealer.open(place, sealed).map_err(|_does_not_open| StoreError::Sealed)
     };
     Ok(StoredCredential {
+        chain: ChainId(chain),
         generation,
         access: open("access", Field::Access)?,
         refresh: open("refresh", Field::Refresh)?,
         expires_at: row.try_get::<Option<i64>, _>("expires_at")?.map(unsigned),
         member_id: row.try_get("member_id")?,
         user_id: row.try_get::<Option<i64>, _>("user_id")?.map(unsigned),
+        client_endpoint: row.try_get("client_endpoint")?,
+        issued_at: unsigned(row.try_get("issued_at")?),
         state: state(row.try_get("state")?, row.try_get("code")?),
         intent_open: row.try_get("intent_open")?,
     })
