@@ -1,6 +1,7 @@
 //! Puts the rooms together once, waits for signals, and takes them apart in the right order.
 
 mod desk;
+mod keeper;
 mod reload;
 
 use std::net::SocketAddr;
@@ -129,6 +130,7 @@ impl App {
             tokio::spawn(control.serve(desk::desk(portals.clone()))),
             tokio::spawn(Admin::new(readiness.clone(), portals.clone()).serve(admin)),
             tokio::spawn(crate::admin::serve_callback(callback)),
+            tokio::spawn(keeper::keep(portals.clone())),
         ];
         Ok(Self {
             addresses: sockets.iter().map(Bound::address).collect(),
@@ -200,15 +202,34 @@ impl App {
             }
         });
         self.workers.drain().await;
-        if !self.custody.flights().wait_idle(EXCHANGE_MAX).await {
-            tracing::error!("stopping although an exchange or its storing is not finished");
-        }
+        self.wait_for_exchanges().await;
         for door in self.side_doors {
             door.abort();
         }
         self.store.close().await;
         impatient.abort();
         tracing::info!("stopped");
+    }
+}
+
+impl App {
+    /// Waits for what is in the air. What the journal holds survives the end of the process; a pair
+    /// that is in memory only does not, and is waited for as long as it takes.
+    async fn wait_for_exchanges(&self) {
+        let mut limit = EXCHANGE_MAX;
+        while !self.custody.flights().wait_idle(limit).await {
+            let held = self.portals.all();
+            let lost = held.iter().find(|portal| portal.credential.state().memory_only);
+            let Some(portal) = lost else {
+                tracing::error!("stopping although an exchange or its storing is not finished");
+                return;
+            };
+            tracing::error!(
+                portal = %portal.name,
+                "NOT stopping: a renewed pair is in memory only; mend the store, then it is written"
+            );
+            limit = REMIND;
+        }
     }
 }
 
@@ -228,6 +249,9 @@ fn raise_descriptor_limit() {
         tracing::debug!(%error, "the limit of file descriptors stays as it is");
     }
 }
+
+/// How often an operator who waits for the end is told why it does not come.
+const REMIND: Duration = Duration::from_secs(10);
 
 /// The token endpoint's time limit is half of this; the rest is for storing.
 const EXCHANGE_MAX: Duration = Duration::from_mins(1);

@@ -11,15 +11,19 @@ mod hold;
 mod link;
 mod oauth;
 mod raw;
+mod recovery;
 mod refresh;
+mod rotation;
+mod saving;
 mod status;
 mod token;
+mod upkeep;
 
 pub use custody::{Credential, Custody};
 pub use flight::Flights;
 pub use grant::GrantError;
 pub use link::{ChainId, Link};
-pub use oauth::{AppInfo, FailureKind, OAuth, RefreshFailure};
+pub use oauth::{AppInfo, Exchanging, FailureKind, OAuth, RefreshFailure, TokenEndpoint};
 pub use raw::RawAnswer;
 pub use status::Status;
 pub use token::{Generation, Origin, Token};
@@ -30,7 +34,7 @@ pub use crate::secret::Secret;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What a token endpoint or an import brings: one pair and what was said about it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Grant {
     /// The access token.
     pub access: Secret,

@@ -74,6 +74,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         spare: ChainId,
     ) -> Pending<'a, Option<StoredCredential>>;
 
+    /// Removes the journal's answers of an earlier database ([`Answered::ours`] false) for this
+    /// portal: their pairs were added to this one.
+    fn forget_answers<'a>(&'a self, portal: &'a str) -> Pending<'a, ()>;
+
     /// The latest `limit` lines of a portal's ledger, newest first.
     fn ledger<'a>(&'a self, portal: &'a str, limit: u32) -> Pending<'a, Vec<LedgerEntry>>;
 

@@ -27,7 +27,7 @@ pub(super) async fn populate(
         }
         let at = records.iter().position(|record| record.portal == settings.name);
         let record = at.map(|at| records.swap_remove(at));
-        made.push(make(portals, settings, record, custody, connector)?);
+        made.push(make(portals, settings, record, custody, connector).await?);
     }
     for portal in made {
         if let Some(settings) = config.portals.get(&portal.name) {
@@ -41,7 +41,7 @@ pub(super) async fn populate(
     Ok(())
 }
 
-fn make(
+async fn make(
     portals: &Portals,
     settings: &Arc<config::Portal>,
     record: Option<Record>,
@@ -64,12 +64,10 @@ fn make(
     }
     let credential = match portals.by_name(&settings.name) {
         Some(portal) => portal.credential.clone(),
-        None => Credential::new(
-            settings.name.clone(),
-            settings.app.clone(),
-            custody.clone(),
-            record.and_then(|record| record.credential),
-        ),
+        None => {
+            let (name, app) = (settings.name.clone(), settings.app.clone());
+            Credential::open(name, app, custody.clone(), record).await
+        }
     };
     Ok(Arc::new(Portal::new(
         settings.clone(),

@@ -4,6 +4,7 @@
 //! through one lock, so that a refresh that is under way and an import cannot overwrite each other.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,19 +15,24 @@ use tokio::sync::oneshot;
 use crate::config::App;
 use crate::credential::flight::{Crashed, Flight};
 use crate::credential::hold::{Hold, Pace};
-use crate::credential::refresh::Chain;
+use crate::credential::recovery::{Held, Settled};
+use crate::credential::refresh::Chains;
+use crate::credential::rotation::Chain;
 use crate::credential::{
-    Flights, Generation, Grant, OAuth, Origin, State, Status, Token, Unavailable, unix_now,
+    Flights, Generation, Grant, OAuth, Origin, Status, Token, TokenEndpoint, Unavailable, unix_now,
 };
-use crate::store::{Seat, Store, StoreError, StoredCredential};
+use crate::store::{Record, Seat, Store, StoreError};
 
 /// What all portals' credentials share.
 #[derive(Debug)]
 pub struct Custody {
     pub(super) store: Arc<dyn Store>,
-    pub(super) oauth: OAuth,
+    oauth: OAuth,
+    pub(super) endpoint: Arc<dyn TokenEndpoint>,
     pub(super) flights: Flights,
     pub(super) pace: Pace,
+    /// Whether the last write failed.
+    store_fails: AtomicBool,
 }
 
 /// The credential of one portal.
@@ -38,13 +44,40 @@ pub struct Credential {
     status: ArcSwap<Status>,
     hold: Mutex<Option<Hold>>,
     flight: Flight<Result<Arc<Token>, Unavailable>>,
-    pub(super) chain: tokio::sync::Mutex<Chain>,
+    pub(super) chains: tokio::sync::Mutex<Chains>,
 }
 
 impl Custody {
     /// Refreshes run on `runtime`, whichever runtime asks for them.
     pub fn new(store: Arc<dyn Store>, oauth: OAuth, runtime: Handle) -> Self {
-        Self { store, oauth, flights: Flights::new(runtime), pace: Pace::default() }
+        let endpoint = Arc::new(oauth.clone());
+        Self {
+            store,
+            oauth,
+            endpoint,
+            flights: Flights::new(runtime),
+            pace: Pace::default(),
+            store_fails: AtomicBool::new(false),
+        }
+    }
+
+    /// Exchanges at another endpoint than the OAuth client's.
+    #[must_use]
+    pub fn with_endpoint(self, endpoint: Arc<dyn TokenEndpoint>) -> Self {
+        Self { endpoint, ..self }
+    }
+
+    /// Whether the last write to the store failed: until one succeeds, nothing can be refreshed.
+    pub fn is_store_failing(&self) -> bool {
+        self.store_fails.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn store_fails(&self) {
+        self.store_fails.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn store_works(&self) {
+        self.store_fails.store(false, Ordering::Relaxed);
     }
 
     /// The store, for what else is remembered of a portal.
@@ -64,14 +97,19 @@ impl Custody {
 }
 
 impl Credential {
-    /// The credential of `portal` as the store has it.
-    pub fn new(
+    /// The credential of `portal` as the store and the journal have it, settled if a crash left
+    /// something open.
+    pub async fn open(
         portal: String,
         app: Arc<App>,
         custody: Arc<Custody>,
-        stored: Option<Result<StoredCredential, StoreError>>,
+        record: Option<Record>,
     ) -> Arc<Self> {
-        let credential = Self {
+        let settled = match record {
+            Some(record) => custody.settle(record).await,
+            None => Settled::default(),
+        };
+        let mut credential = Self {
             portal,
             custody,
             app: ArcSwap::new(app),
@@ -79,18 +117,35 @@ impl Credential {
             status: ArcSwap::from_pointee(Status::default()),
             hold: Mutex::new(None),
             flight: Flight::new(),
-            chain: tokio::sync::Mutex::new(Chain::default()),
+            chains: tokio::sync::Mutex::new(Chains::default()),
         };
-        if let Some(Err(error)) = &stored {
-            tracing::error!(portal = %credential.portal, %error, "credential not opened");
+        let spares: Vec<Chain> = settled.spares.iter().map(Held::chain).collect();
+        let mut chains = Chains { active: None, spares };
+        match settled.active {
+            None => {}
+            Some(Err(error)) => {
+                tracing::error!(portal = %credential.portal, %error, "credential not opened");
+                credential.note(|status| status.last_error = Some(error.to_string()));
+            }
+            Some(Ok(held)) => {
+                let chain = held.chain();
+                credential.take_stored(&mut chains.active, held.stored);
+                chains.active = Some(chain);
+            }
         }
-        credential.status.store(Arc::new(Status::of(stored.as_ref())));
-        if let Some(Ok(stored)) = stored {
-            let mut chain = Chain::default();
-            credential.take_stored(&mut chain, stored);
-            return Arc::new(Self { chain: tokio::sync::Mutex::new(chain), ..credential });
+        let held = chains.active.iter().chain(&chains.spares);
+        let unsaved = held.filter(|chain| chain.unsaved.is_some()).count();
+        credential.note(|status| {
+            status.spares = chains.spares.len();
+            status.unsaved = unsaved > 0;
+        });
+        credential.chains = tokio::sync::Mutex::new(chains);
+        let credential = Arc::new(credential);
+        if unsaved > 0 {
+            credential.custody.store_fails();
+            credential.keep_saving();
         }
-        Arc::new(credential)
+        credential
     }
 
     /// The token to lend, if there is one; wait-free. It may have expired: that is the portal's
@@ -176,14 +231,19 @@ impl Credential {
     }
 
     async fn import(self: Arc<Self>, grant: Grant) -> Result<Generation, StoreError> {
-        let mut chain = self.chain.lock().await;
+        let mut chains = self.chains.lock().await;
         // First what was exchanged and not stored yet: its generation is already in use.
-        self.save(&mut chain).await?;
+        self.save_all(&mut chains).await?;
         let seat = Seat::Active { keep_old: false };
         let added = self.custody.store.add(&self.portal, &grant, seat).await?;
+        self.custody.store_works();
         let generation = added.generation;
-        chain.sit(added.chain);
-        self.publish(&mut chain, generation, &grant, Origin::Stored);
+        let chain = Chain::started(added.chain, generation, &grant);
+        self.publish(
+            &chain,
+            Token::new(generation, grant.access, grant.expires_at, Origin::Stored),
+        );
+        chains.active = Some(chain);
         tracing::info!(portal = %self.portal, %generation, "credential imported");
         Ok(generation)
     }
@@ -223,10 +283,6 @@ impl Credential {
 
     pub(super) fn set_token(&self, token: Arc<Token>) {
         self.token.store(Some(token));
-    }
-
-    pub(super) fn current_state(&self) -> State {
-        self.status.load().state.clone()
     }
 
     /// Changes what people are shown. Callers hold the chain's lock, or are the only owner.

@@ -23,6 +23,9 @@ pub(crate) struct Pace {
     pub(crate) dead: Duration,
     /// How long a renewed token that was never accepted is too young to be renewed again.
     pub(crate) fresh: Duration,
+    /// Age of a refresh token that nobody uses at which it is renewed once. Sources disagree
+    /// whether it dies after 28, 30 or 180 days.
+    pub(crate) keep_alive: Duration,
     /// First pause before a pair that could not be stored is written again.
     pub(crate) save_min: Duration,
     /// Longest pause of that kind.
@@ -73,10 +76,30 @@ impl Why {
 
 impl Pace {
     /// The pause after the `failures`th passing failure in a row.
-    pub(crate) fn backoff(&self, failures: u32, retry_after: Option<Duration>) -> Duration {
-        let doubled = 2_u32.saturating_pow(failures.saturating_sub(1).min(16));
+    ///
+    /// In `doubt` (the server may have exchanged the token) the second attempt follows at once,
+    /// because a server that forgives a lost answer does so for a short while; then slowly, because
+    /// one that does not may count the attempts.
+    pub(crate) fn backoff(
+        &self,
+        failures: u32,
+        doubt: bool,
+        retry_after: Option<Duration>,
+    ) -> Duration {
+        let doubled = match failures {
+            0 | 1 => 1,
+            2 if doubt => 16,
+            _ if doubt => 32,
+            _ => 2_u32.saturating_pow((failures - 1).min(16)),
+        };
         let pause = jittered(self.backoff_min.saturating_mul(doubled).min(self.backoff_max));
         pause.max(retry_after.unwrap_or_default().min(self.retry_after_max))
+    }
+
+    /// The pause of a spare after its `failures`th failure in a row: nobody waits for it.
+    pub(crate) fn spare(&self, failures: u32) -> Duration {
+        let doubled = 2_u32.saturating_pow(failures.saturating_sub(1).min(16));
+        jittered(self.refused.saturating_mul(doubled).min(self.dead))
     }
 }
 
@@ -95,6 +118,7 @@ impl Default for Pace {
             refused: Duration::from_mins(10),
             dead: Duration::from_hours(6),
             fresh: Duration::from_mins(1),
+            keep_alive: Duration::from_hours(21 * 24),
             save_min: Duration::from_secs(1),
             save_max: Duration::from_secs(30),
         }
@@ -109,7 +133,17 @@ mod tests {
     fn the_pause_doubles_from_two_seconds_to_a_minute() {
         let pace = Pace::default();
         for (failures, seconds) in [(1, 2), (2, 4), (3, 8), (5, 32), (6, 60), (u32::MAX, 60)] {
-            let pause = pace.backoff(failures, None).as_secs_f64();
+            let pause = pace.backoff(failures, false, None).as_secs_f64();
+            let least = f64::from(seconds);
+            assert!((least..=least * 1.25).contains(&pause), "{failures}: {pause}");
+        }
+    }
+
+    #[test]
+    fn in_doubt_there_are_two_attempts_in_the_first_minute_and_one_in_the_next() {
+        let pace = Pace::default();
+        for (failures, seconds) in [(1, 2), (2, 32), (3, 60), (4, 60), (u32::MAX, 60)] {
+            let pause = pace.backoff(failures, true, None).as_secs_f64();
             let least = f64::from(seconds);
             assert!((least..=least * 1.25).contains(&pause), "{failures}: {pause}");
         }
@@ -118,7 +152,7 @@ mod tests {
     #[test]
     fn the_servers_own_wish_counts_up_to_five_minutes() {
         let pace = Pace::default();
-        let asked = |seconds| pace.backoff(1, Some(Duration::from_secs(seconds))).as_secs();
+        let asked = |seconds| pace.backoff(1, false, Some(Duration::from_secs(seconds))).as_secs();
         assert_eq!(asked(17), 17);
         assert_eq!(asked(0), 2);
         assert_eq!(asked(86_400), 300);

@@ -8,21 +8,34 @@ mod answer;
 mod exchange;
 
 use std::collections::HashSet;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
 use crate::config::{App, Endpoint};
-use crate::credential::{Grant, Secret, unix_now};
+use crate::credential::{RawAnswer, Secret};
 use crate::transport::Connector;
 
-use answer::Answer;
 pub use answer::{AppInfo, FailureKind, RefreshFailure};
 use exchange::Verb;
 
 /// Longest time from the first look-up to the last byte of the answer.
 const TOTAL: Duration = Duration::from_secs(30);
+
+/// Where refresh tokens are exchanged.
+pub trait TokenEndpoint: fmt::Debug + Send + Sync + 'static {
+    /// Exchanges a refresh token. After this the old one may be of no use, even when it fails: see
+    /// [`RefreshFailure::sent`]. The answer is as it came, unread.
+    fn exchange<'a>(&'a self, app: &'a App, refresh: &'a Secret) -> Exchanging<'a>;
+}
+
+/// An exchange under way.
+pub type Exchanging<'a> =
+    Pin<Box<dyn Future<Output = Result<RawAnswer, RefreshFailure>> + Send + 'a>>;
 
 /// Talks to OAuth servers; cheap to clone.
 #[derive(Clone, Debug)]
@@ -39,27 +52,6 @@ impl OAuth {
         Self { connector, get_only: Arc::default(), total: TOTAL }
     }
 
-    /// Exchanges a refresh token for a new pair. After this the old one may be of no use, even
-    /// when it fails: see [`RefreshFailure::sent`].
-    pub async fn refresh(&self, app: &App, refresh: &Secret) -> Result<Grant, RefreshFailure> {
-        let form = token_form(app, refresh);
-        let server = &app.oauth_server;
-        if self.is_get_only(server) {
-            return self.call(server, TOKEN, &form, Verb::Get).await?.grant(unix_now());
-        }
-        let answer = self.call(server, TOKEN, &form, Verb::Post).await?;
-        if !answer.refuses_post() {
-            return answer.grant(unix_now());
-        }
-        let answer = self.call(server, TOKEN, &form, Verb::Get).await?;
-        if !answer.refuses_post() {
-            // The query shows the secrets to whoever logs requests there.
-            tracing::warn!(%server, "OAuth server takes no POST, asking with GET from now on");
-            self.get_only.lock().unwrap_or_else(PoisonError::into_inner).insert(server.clone());
-        }
-        answer.grant(unix_now())
-    }
-
     /// Asks the OAuth server what an access token is: the only answer about a token's portal and
     /// application that cannot be forged by whoever brings the token.
     pub async fn app_info(&self, app: &App, access: &Secret) -> Result<AppInfo, RefreshFailure> {
@@ -74,12 +66,35 @@ impl OAuth {
         path: &str,
         form: &str,
         verb: Verb,
-    ) -> Result<Answer, RefreshFailure> {
+    ) -> Result<RawAnswer, RefreshFailure> {
         exchange::send(&self.connector, server, self.total, verb.request(server, path, form)?).await
     }
 
     fn is_get_only(&self, server: &Endpoint) -> bool {
         self.get_only.lock().unwrap_or_else(PoisonError::into_inner).contains(server)
+    }
+}
+
+impl TokenEndpoint for OAuth {
+    fn exchange<'a>(&'a self, app: &'a App, refresh: &'a Secret) -> Exchanging<'a> {
+        Box::pin(async move {
+            let form = token_form(app, refresh);
+            let server = &app.oauth_server;
+            if self.is_get_only(server) {
+                return self.call(server, TOKEN, &form, Verb::Get).await;
+            }
+            let answer = self.call(server, TOKEN, &form, Verb::Post).await?;
+            if !answer.refuses_post() {
+                return Ok(answer);
+            }
+            let answer = self.call(server, TOKEN, &form, Verb::Get).await?;
+            if !answer.refuses_post() {
+                // The query shows the secrets to whoever logs requests there.
+                tracing::warn!(%server, "OAuth server takes no POST, asking with GET from now on");
+                self.get_only.lock().unwrap_or_else(PoisonError::into_inner).insert(server.clone());
+            }
+            Ok(answer)
+        })
     }
 }
 

@@ -1,7 +1,5 @@
-//! The order that loses no token: intent, exchange, commit, publish.
-//!
-//! A success may always be stored; a failure never deletes. Whatever happens here happens in one
-//! task that nobody can cut short, under the chain's lock.
+//! Renewing the credential in use: one exchange, its outcome made known, and when its chain is dead,
+//! the next chain in its place.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,36 +8,22 @@ use tokio::time::Instant;
 
 use crate::credential::custody::seconds_left;
 use crate::credential::hold::{Hold, Why};
+use crate::credential::rotation::{Chain, Rotation};
+use crate::credential::saving::reason;
 use crate::credential::{
-    ChainId, Credential, FailureKind, Generation, Grant, Link, Origin, RefreshFailure, Secret,
-    State, Status, Token, Unavailable, unix_now,
+    Credential, FailureKind, Generation, Origin, RefreshFailure, State, Status, Token, Unavailable,
+    unix_now,
 };
-use crate::store::{StoreError, StoredCredential};
+use crate::failpoint;
+use crate::store::{SPARES_MAX, StoreError, StoredCredential};
 
 /// What only the holder of the lock may touch.
 #[derive(Debug, Default)]
-pub(super) struct Chain {
-    pair: Option<Pair>,
-    unsaved: Option<Unsaved>,
-    /// Passing failures in a row.
-    failures: u32,
-}
-
-/// The newest pair, as far as the next exchange needs it.
-#[derive(Debug)]
-struct Pair {
-    chain: ChainId,
-    generation: Generation,
-    refresh: Secret,
-    member_id: Option<String>,
-}
-
-/// A pair that is in use and not in the store: the store was down when it came.
-#[derive(Debug)]
-struct Unsaved {
-    chain: ChainId,
-    from: Generation,
-    grant: Grant,
+pub(super) struct Chains {
+    /// The one in use.
+    pub(super) active: Option<Chain>,
+    /// Those that wait for it to die, newest first.
+    pub(super) spares: Vec<Chain>,
 }
 
 /// What callers are told while nothing can be written.
@@ -51,7 +35,7 @@ impl Credential {
         self: Arc<Self>,
         seen: Generation,
     ) -> Result<Arc<Token>, Unavailable> {
-        let mut chain = self.chain.lock().await;
+        let mut chains = self.chains.lock().await;
         // What was true when the flight was called may have changed before it took off.
         if let Some(token) = self.newer_than(seen) {
             return Ok(token);
@@ -59,105 +43,97 @@ impl Credential {
         if let Some(obstacle) = self.obstacle(seen) {
             return Err(obstacle);
         }
-        if let Err(error) = self.save(&mut chain).await {
+        if let Err(error) = self.save_all(&mut chains).await {
             return Err(self.store_is_down(&error));
         }
-        let Some(pair) = &chain.pair else {
+        if chains.active.as_ref().is_some_and(|chain| chain.in_doubt)
+            && let Some(token) = self.settle_doubt(&mut chains).await
+        {
+            return Ok(token);
+        }
+        let mut outcome = Err(self.why_unavailable());
+        // Each chain that turns out to be dead makes room for a spare.
+        for _ in 0..=SPARES_MAX {
+            outcome = self.renew_active(&mut chains).await;
+            let dead = matches!(&outcome, Err(Unavailable::NotConnected(State::Dead { .. })));
+            if !dead {
+                break;
+            }
+            match self.take_over(&mut chains).await {
+                Ok(None) => break,
+                Ok(Some(token))
+                    if token.expires_at.is_none() || !token.is_past_expiry(unix_now()) =>
+                {
+                    return Ok(token);
+                }
+                Ok(Some(_expired)) => {}
+                Err(error) => return Err(self.store_is_down(&error)),
+            }
+        }
+        outcome
+    }
+
+    async fn renew_active(
+        self: &Arc<Self>,
+        chains: &mut Chains,
+    ) -> Result<Arc<Token>, Unavailable> {
+        let Some(chain) = &mut chains.active else {
             return Err(self.why_unavailable());
         };
-        let (id, from, refresh) = (pair.chain, pair.generation, pair.refresh.clone());
-        let link = Link { portal: &self.portal, chain: id, generation: from };
+        let from = chain.generation;
         // Should this task die, the next one does not follow on its heels.
         let cut_short = Why::Later("a refresh was cut short".to_owned());
         self.set_hold(Some(Hold::new(self.custody.pace.backoff_min, cut_short)));
-        match self.custody.store.intend(link).await {
-            Ok(()) => {}
-            Err(StoreError::Superseded(_)) => return self.reload(&mut chain, seen).await,
-            Err(error) => return Err(self.store_is_down(&error)),
-        }
         let begun = Instant::now();
-        match self.custody.oauth.refresh(&self.app(), &refresh).await {
-            Ok(grant) => {
-                let told = grant.member_id.as_deref();
-                if chain.is_of_another_portal(told) {
-                    return Err(self.fail(&mut chain, from, &member_mismatch()).await);
+        match self.custody.rotate(&self.portal, &self.app(), chain).await {
+            Rotation::Renewed(grant, stored) => {
+                let origin = Origin::Renewed { at: unix_now() };
+                let token = Token::new(chain.generation, grant.access, grant.expires_at, origin);
+                let token = self.publish(chain, token);
+                failpoint::hit("after_publish");
+                tracing::info!(
+                    portal = %self.portal,
+                    generation = %token.generation,
+                    expires_in = %shown(seconds_left(token.expires_at)),
+                    took = %format_args!("{}ms", begun.elapsed().as_millis()),
+                    "token refreshed"
+                );
+                self.note_stored(token.generation, &stored);
+                Ok(token)
+            }
+            Rotation::Failed(failure) => {
+                // Somebody else may have used this refresh token, and stored what came of it.
+                if failure.kind == FailureKind::Dead
+                    && let Ok(Some(token)) = self.reload(chains, from).await
+                {
+                    return Ok(token);
                 }
-                self.store_and_publish(&mut chain, from, grant, begun.elapsed()).await
+                Err(self.fail(chains, &failure).await)
             }
-            Err(failure) => Err(self.fail(&mut chain, from, &failure).await),
+            Rotation::StoreDown(error) => Err(self.store_is_down(&error)),
+            Rotation::Overtaken => match self.reload(chains, from).await {
+                Ok(Some(token)) => Ok(token),
+                // An older one, or none: the file was exchanged under a running gateway.
+                Ok(None) => Err(self.store_is_down(&StoreError::Unknown)),
+                Err(error) => Err(self.store_is_down(&error)),
+            },
         }
-    }
-
-    async fn store_and_publish(
-        self: &Arc<Self>,
-        chain: &mut Chain,
-        from: Generation,
-        grant: Grant,
-        took: Duration,
-    ) -> Result<Arc<Token>, Unavailable> {
-        let stored = self.custody.store.commit(chain.link(&self.portal, from), &grant).await;
-        let generation = match &stored {
-            Ok(generation) => *generation,
-            Err(StoreError::Superseded(newer)) => {
-                tracing::error!(portal = %self.portal, %newer, "renewed pair came too late");
-                return self.reload(chain, from).await;
-            }
-            Err(_) => from.next(),
-        };
-        let origin = Origin::Renewed { at: unix_now() };
-        let token = self.publish(chain, generation, &grant, origin);
-        tracing::info!(
-            portal = %self.portal,
-            %generation,
-            expires_in = %shown(seconds_left(grant.expires_at)),
-            took = %format_args!("{}ms", took.as_millis()),
-            "token refreshed"
-        );
-        if let Err(error) = stored {
-            // The pair exists nowhere else now, and the one before it is spent.
-            tracing::error!(
-                portal = %self.portal,
-                %generation,
-                reason = %reason(&error),
-                "renewed pair is NOT stored, do not stop the gateway; trying again"
-            );
-            chain.unsaved = Some(Unsaved { chain: chain.id(), from, grant });
-            self.note(|status| status.unsaved = true);
-            self.keep_saving();
-        }
-        Ok(token)
     }
 
     /// Puts a pair in use.
-    pub(super) fn publish(
-        &self,
-        chain: &mut Chain,
-        generation: Generation,
-        grant: &Grant,
-        origin: Origin,
-    ) -> Arc<Token> {
-        let access = grant.access.clone();
-        let token = Arc::new(Token::new(generation, access, grant.expires_at, origin));
-        let id = chain.id();
-        let known = chain.pair.take().and_then(|pair| pair.member_id);
-        let member_id = match origin {
-            // An import says by itself whose it is.
-            Origin::Stored => grant.member_id.clone(),
-            Origin::Renewed { .. } => grant.member_id.clone().or(known),
-        };
-        let refresh = grant.refresh.clone();
-        chain.pair = Some(Pair { chain: id, generation, refresh, member_id: member_id.clone() });
-        chain.failures = 0;
+    pub(super) fn publish(&self, chain: &Chain, token: Token) -> Arc<Token> {
+        let token = Arc::new(token);
         self.set_token(Arc::clone(&token));
         self.set_hold(None);
         self.note(|status| {
             status.state = State::Connected;
-            status.generation = Some(generation);
-            status.expires_at = grant.expires_at;
-            status.member_id = member_id;
-            status.user_id = grant.user_id.or(status.user_id);
+            status.generation = Some(token.generation);
+            status.expires_at = token.expires_at;
+            status.member_id.clone_from(&chain.member_id);
+            status.user_id = chain.user_id;
+            status.issued_at = Some(chain.issued_at);
             status.last_error = None;
-            if let Origin::Renewed { at } = origin {
+            if let Origin::Renewed { at } = token.origin {
                 status.refreshed_at = Some(at);
             }
         });
@@ -165,46 +141,96 @@ impl Credential {
     }
 
     /// Puts what the store holds in use.
-    pub(super) fn take_stored(&self, chain: &mut Chain, stored: StoredCredential) -> Arc<Token> {
-        self.note(|status| *status = Status::of_stored(&stored));
-        let token = Arc::new(Token::new(
-            stored.generation,
-            stored.access,
-            stored.expires_at,
-            Origin::Stored,
-        ));
+    pub(super) fn take_stored(
+        &self,
+        chain: &mut Option<Chain>,
+        stored: StoredCredential,
+    ) -> Arc<Token> {
+        *chain = Some(Chain::of(&stored));
+        self.note(|status| {
+            let spares = status.spares;
+            *status = Status { spares, ..Status::of_stored(&stored) };
+        });
+        let StoredCredential { generation, access, expires_at, .. } = stored;
+        let token = Arc::new(Token::new(generation, access, expires_at, Origin::Stored));
         self.set_token(Arc::clone(&token));
-        let (generation, refresh, member_id) =
-            (stored.generation, stored.refresh, stored.member_id);
-        chain.pair = Some(Pair { chain: stored.chain, generation, refresh, member_id });
         token
     }
 
-    /// Somebody else stored a newer pair: takes that one.
-    async fn reload(&self, chain: &mut Chain, seen: Generation) -> Result<Arc<Token>, Unavailable> {
-        let records = match self.custody.store.load().await {
-            Ok(records) => records,
-            Err(error) => return Err(self.store_is_down(&error)),
-        };
+    /// Takes what somebody else stored, if it is newer than `seen`.
+    async fn reload(
+        &self,
+        chains: &mut Chains,
+        seen: Generation,
+    ) -> Result<Option<Arc<Token>>, StoreError> {
+        let records = self.custody.store.load().await?;
         let record = records.into_iter().find(|record| record.portal == self.portal);
         match record.and_then(|record| record.credential) {
             Some(Ok(stored)) if stored.generation > seen => {
+                tracing::warn!(
+                    portal = %self.portal, generation = %stored.generation,
+                    "somebody else has stored a newer pair, taking that one"
+                );
                 self.set_hold(None);
-                Ok(self.take_stored(chain, stored))
+                Ok(Some(self.take_stored(&mut chains.active, stored)))
             }
-            Some(Err(error)) => Err(self.store_is_down(&error)),
-            // An older one, or none: the file was exchanged under a running gateway.
-            Some(Ok(_)) | None => Err(self.store_is_down(&StoreError::Unknown)),
+            Some(Err(error)) => Err(error),
+            Some(Ok(_)) | None => Ok(None),
         }
     }
 
+    /// The task of the exchange before died: what it received lies in the journal.
+    async fn settle_doubt(self: &Arc<Self>, chains: &mut Chains) -> Option<Arc<Token>> {
+        let before = chains.active.as_ref()?.generation;
+        let records = self.custody.store.load().await.ok()?;
+        let record = records.into_iter().find(|record| record.portal == self.portal)?;
+        let stored = record.credential?.ok()?;
+        let held = self.custody.take_newer(&self.portal, stored, &record.answers).await;
+        let newer = held.stored.generation > before;
+        let chain = held.chain();
+        let unsaved = chain.unsaved.is_some();
+        let token = self.take_stored(&mut chains.active, held.stored);
+        chains.active = Some(chain);
+        if unsaved {
+            self.note(|status| status.unsaved = true);
+            self.keep_saving();
+        }
+        newer.then_some(token)
+    }
+
+    /// Puts the next spare of the same user in the place of a dead chain.
+    async fn take_over(&self, chains: &mut Chains) -> Result<Option<Arc<Token>>, StoreError> {
+        let Some(user_id) = chains.active.as_ref().map(|chain| chain.user_id) else {
+            return Ok(None);
+        };
+        while let Some(at) = chains.spares.iter().position(|spare| spare.serves(user_id)) {
+            let spare = chains.spares.remove(at);
+            let spares = chains.spares.len();
+            self.note(|status| status.spares = spares);
+            match self.custody.store.promote(&self.portal, spare.id).await {
+                Ok(Some(stored)) => {
+                    tracing::warn!(
+                        portal = %self.portal, chain = %stored.chain, spares_left = spares,
+                        "the chain in use is dead, a spare takes over"
+                    );
+                    self.set_hold(None);
+                    return Ok(Some(self.take_stored(&mut chains.active, stored)));
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    chains.spares.insert(at, spare);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// Writes down a failure and when to try again. The tokens stay, whatever it is.
-    async fn fail(
-        &self,
-        chain: &mut Chain,
-        from: Generation,
-        failure: &RefreshFailure,
-    ) -> Unavailable {
+    async fn fail(&self, chains: &mut Chains, failure: &RefreshFailure) -> Unavailable {
+        let Some(chain) = &mut chains.active else {
+            return self.why_unavailable();
+        };
         let pace = &self.custody.pace;
         let code = failure.code.clone();
         let (state, pause) = match failure.kind {
@@ -214,24 +240,17 @@ impl Credential {
             }
             FailureKind::Transient => {
                 chain.failures = chain.failures.saturating_add(1);
-                let state = match self.current_state() {
-                    dead @ State::Dead { .. } => dead,
+                let state = match &chain.state {
+                    dead @ State::Dead { .. } => dead.clone(),
                     _ if failure.sent => State::Suspect,
-                    before => before,
+                    before => before.clone(),
                 };
-                (state, pace.backoff(chain.failures, failure.retry_after))
+                let doubt = state == State::Suspect;
+                (state, pace.backoff(chain.failures, doubt, failure.retry_after))
             }
         };
-        tracing::warn!(
-            portal = %self.portal,
-            code = %failure.code,
-            state = %state.word(),
-            next_try_in = %shown(Some(pause)),
-            "token refresh failed"
-        );
-        if failure.kind == FailureKind::Dead {
-            tracing::error!(portal = %self.portal, "portal must be connected again");
-        }
+        tell_failure(&self.portal, chain, failure, &state, pause);
+        chain.state = state.clone();
         let why = match &state {
             State::Dead { .. } | State::Paused { .. } => Why::Human(state.clone()),
             State::Connected | State::Suspect | State::NotConnected => {
@@ -240,14 +259,19 @@ impl Credential {
         };
         let answer = why.unavailable(pause);
         self.set_hold(Some(Hold::new(pause, why)));
-        if let Err(error) = self.custody.store.fail(chain.link(&self.portal, from), &state).await {
-            tracing::warn!(portal = %self.portal, reason = %reason(&error), "failure not stored");
-        }
+        self.write_failure(chain).await;
         self.note(|status| {
             status.state = state;
             status.last_error = Some(failure.code.clone());
         });
         answer
+    }
+
+    pub(super) async fn write_failure(&self, chain: &Chain) {
+        let written = self.custody.store.fail(chain.link(&self.portal), &chain.state).await;
+        if let Err(error) = written {
+            tracing::warn!(portal = %self.portal, reason = %reason(&error), "failure not stored");
+        }
     }
 
     fn store_is_down(&self, error: &StoreError) -> Unavailable {
@@ -258,102 +282,44 @@ impl Credential {
             next_try_in = %shown(Some(retry_after)),
             "token not refreshed, the store is down"
         );
+        self.custody.store_fails();
         self.set_hold(Some(Hold::new(retry_after, Why::Later(STORE_DOWN.to_owned()))));
         self.note(|status| status.last_error = Some("store".to_owned()));
         Unavailable::Later { retry_after, reason: STORE_DOWN.to_owned() }
     }
-
-    /// Stores the pair that could not be stored when it came, if there is one.
-    pub(super) async fn save(&self, chain: &mut Chain) -> Result<(), StoreError> {
-        let Some(unsaved) = &chain.unsaved else {
-            return Ok(());
-        };
-        let (from, grant) = (unsaved.from, &unsaved.grant);
-        match self
-            .custody
-            .store
-            .commit(Link { portal: &self.portal, chain: unsaved.chain, generation: from }, grant)
-            .await
-        {
-            // Superseded by itself: that write came through although it reported a failure. No
-            // other pair can be there, because every way to one passes through here first.
-            Ok(_) | Err(StoreError::Superseded(_)) => {}
-            Err(error) => return Err(error),
-        }
-        let generation = from.next();
-        tracing::info!(portal = %self.portal, %generation, "renewed pair is stored now");
-        chain.unsaved = None;
-        self.note(|status| status.unsaved = false);
-        Ok(())
-    }
-
-    /// Tries until the pair is stored; a shutdown waits for it.
-    fn keep_saving(self: &Arc<Self>) {
-        let credential = Arc::clone(self);
-        self.custody.flights.spawn(async move {
-            let pace = credential.custody.pace;
-            let mut pause = pace.save_min;
-            loop {
-                tokio::time::sleep(pause).await;
-                let mut chain = credential.chain.lock().await;
-                match credential.save(&mut chain).await {
-                    Ok(()) => return,
-                    Err(error) => tracing::error!(
-                        portal = %credential.portal,
-                        reason = %reason(&error),
-                        "renewed pair is still NOT stored, do not stop the gateway"
-                    ),
-                }
-                pause = pause.saturating_mul(2).min(pace.save_max);
-            }
-        });
-    }
 }
 
-impl Chain {
-    pub(super) fn sit(&mut self, chain: ChainId) {
-        if let Some(pair) = &mut self.pair {
-            pair.chain = chain;
-        } else {
-            let (generation, refresh) = (Generation(0), Secret::new(""));
-            self.pair = Some(Pair { chain, generation, refresh, member_id: None });
-        }
+fn tell_failure(
+    portal: &str,
+    chain: &Chain,
+    failure: &RefreshFailure,
+    state: &State,
+    pause: Duration,
+) {
+    tracing::warn!(
+        portal,
+        chain = %chain.id,
+        generation = %chain.generation,
+        code = %failure.code,
+        state = %state.word(),
+        next_try_in = %shown(Some(pause)),
+        "token refresh failed"
+    );
+    if failure.kind != FailureKind::Dead {
+        return;
     }
-
-    fn id(&self) -> ChainId {
-        self.pair.as_ref().map_or(ChainId(0), |pair| pair.chain)
+    if chain.renewed_here {
+        tracing::error!(portal, "the refresh token is dead");
+    } else {
+        // This process has only read the pair.
+        let age = Duration::from_secs(unix_now().saturating_sub(chain.issued_at));
+        tracing::error!(
+            portal,
+            stored_for = %shown(Some(age)),
+            "the refresh token is dead; if this store was restored from a backup, it is older than \
+             the chain, which went on elsewhere"
+        );
     }
-
-    fn link<'a>(&self, portal: &'a str, generation: Generation) -> Link<'a> {
-        Link { portal, chain: self.id(), generation }
-    }
-
-    /// A pair of another portal is never written over this one's, however it came about.
-    fn is_of_another_portal(&self, told: Option<&str>) -> bool {
-        let known = self.pair.as_ref().and_then(|pair| pair.member_id.as_deref());
-        known.zip(told).is_some_and(|(known, told)| !known.eq_ignore_ascii_case(told))
-    }
-}
-
-fn member_mismatch() -> RefreshFailure {
-    RefreshFailure {
-        kind: FailureKind::Paused,
-        code: "member_id_mismatch".to_owned(),
-        retry_after: None,
-        sent: false,
-    }
-}
-
-/// The whole chain of causes; the store's errors hold no secrets.
-fn reason(error: &StoreError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 fn shown(time: Option<Duration>) -> String {

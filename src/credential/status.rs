@@ -22,8 +22,14 @@ pub struct Status {
     pub refreshed_at: Option<u64>,
     /// The code of the last failure since the last success.
     pub last_error: Option<String>,
-    /// Whether the pair in use could not be stored yet: stopping now would lose it.
+    /// When its refresh token was issued, unix seconds.
+    pub issued_at: Option<u64>,
+    /// Chains that wait for this one to die.
+    pub spares: usize,
+    /// Whether a pair is not in the store yet.
     pub unsaved: bool,
+    /// Whether such a pair is not in the journal or the spool either: stopping now would lose it.
+    pub memory_only: bool,
 }
 
 impl Status {
@@ -45,6 +51,7 @@ impl Status {
             expires_at: stored.expires_at,
             user_id: stored.user_id,
             member_id: stored.member_id.clone(),
+            issued_at: Some(stored.issued_at),
             ..Self::default()
         }
     }
@@ -66,7 +73,10 @@ impl Default for Status {
             member_id: None,
             refreshed_at: None,
             last_error: None,
+            issued_at: None,
+            spares: 0,
             unsaved: false,
+            memory_only: false,
         }
     }
 }

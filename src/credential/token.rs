@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::credential::Secret;
 
@@ -49,6 +50,7 @@ pub struct Token {
     pub expires_at: Option<u64>,
     /// Where it came from.
     pub origin: Origin,
+    since: Instant,
     accepted: AtomicBool,
     beyond_doubt: AtomicBool,
     told: AtomicBool,
@@ -67,6 +69,7 @@ impl Token {
             access,
             expires_at,
             origin,
+            since: Instant::now(),
             accepted: AtomicBool::new(false),
             beyond_doubt: AtomicBool::new(false),
             told: AtomicBool::new(false),
@@ -76,6 +79,14 @@ impl Token {
     /// Whether its stored expiry has passed at `now` (unix seconds).
     pub fn is_past_expiry(&self, now: u64) -> bool {
         self.expires_at.is_some_and(|at| now >= at)
+    }
+
+    /// How long ago this process renewed it, by the clock that does not jump.
+    pub fn age(&self) -> Option<Duration> {
+        match self.origin {
+            Origin::Stored => None,
+            Origin::Renewed { .. } => Some(self.since.elapsed()),
+        }
     }
 
     /// Notes that the portal accepted it once.

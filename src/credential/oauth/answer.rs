@@ -4,20 +4,12 @@ use std::fmt;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use zeroize::Zeroizing;
 
-use crate::credential::Grant;
 use crate::credential::grant::{GrantError, has_error, number, object};
+use crate::credential::{Grant, RawAnswer};
 
 /// Longest error code kept, characters.
 const CODE_MAX: usize = 64;
-
-/// An answer as it came.
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) retry_after: Option<Duration>,
-    pub(super) body: Zeroizing<Vec<u8>>,
-}
 
 /// Why there is no new pair.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +56,7 @@ pub struct AppInfo {
     pub expires: Option<String>,
 }
 
-impl Answer {
+impl RawAnswer {
     /// Whether a POST was refused for being one. Whatever the reason, nothing was exchanged.
     pub(super) fn refuses_post(&self) -> bool {
         let invalid = || {
@@ -75,10 +67,13 @@ impl Answer {
         self.status == 405 || (matches!(self.status, 200 | 400) && invalid())
     }
 
-    /// Success is status 200, no error, and both tokens; nothing else is.
-    pub(super) fn grant(self, now: u64) -> Result<Grant, RefreshFailure> {
+    /// Reads the pair. Success is status 200, no error, and both tokens; nothing else is.
+    pub fn grant(&self) -> Result<Grant, RefreshFailure> {
         let answer = self.success()?;
-        Grant::from_object(answer, now).map_err(|error| {
+        Grant::from_object(answer, self.at).map_err(|error| {
+            if !self.complete {
+                return RefreshFailure::ambiguous("connection_lost");
+            }
             if error == GrantError::Missing("refresh_token") {
                 tracing::error!("OAuth server sent an access token without a refresh token");
                 return RefreshFailure::ambiguous("missing_refresh_token");
@@ -87,7 +82,7 @@ impl Answer {
         })
     }
 
-    pub(super) fn app_info(self) -> Result<AppInfo, RefreshFailure> {
+    pub(super) fn app_info(&self) -> Result<AppInfo, RefreshFailure> {
         let mut answer = self.success()?;
         let bad = || RefreshFailure::ambiguous("bad_answer");
         let Some(Value::Object(result)) = answer.remove("result") else {
@@ -109,7 +104,7 @@ impl Answer {
     }
 
     /// The answer's object, if it reports success.
-    fn success(self) -> Result<Map<String, Value>, RefreshFailure> {
+    fn success(&self) -> Result<Map<String, Value>, RefreshFailure> {
         // A server's or a proxy's own failure says nothing about the exchange behind it.
         let unclear = self.status == 200 || self.status >= 500;
         let failure = |kind, code: &str, sent| RefreshFailure {
@@ -118,7 +113,7 @@ impl Answer {
             retry_after: self.retry_after,
             sent,
         };
-        let answer = object(&self.body);
+        let answer = if self.complete { object(&self.body) } else { whole_part(&self.body) };
         if let Some(code) = answer.as_ref().and_then(error_code) {
             let kind = classify(&code);
             let sent = kind == FailureKind::Transient && self.status >= 500;
@@ -126,6 +121,7 @@ impl Answer {
         }
         match answer {
             Some(answer) if self.status == 200 && !has_error(&answer) => Ok(answer),
+            _ if !self.complete => Err(failure(FailureKind::Transient, "connection_lost", true)),
             _ if self.status == 200 => Err(failure(FailureKind::Transient, "bad_answer", true)),
             _ => {
                 let code = format!("http_{}", self.status);
@@ -133,6 +129,18 @@ impl Answer {
             }
         }
     }
+}
+
+/// What is whole of an object that was cut off: a server may have spent the old refresh token on
+/// these bytes, so a pair that is all there is not thrown away for a missing brace.
+fn whole_part(body: &[u8]) -> Option<Map<String, Value>> {
+    let ends = |byte: u8| body.iter().rposition(|it| *it == byte);
+    // After the last quote a text may end; after the last comma but for it, a member has ended.
+    let cuts = [Some(body.len()), ends(b'"').map(|at| at + 1), ends(b',')];
+    cuts.into_iter().flatten().find_map(|end| {
+        let head = body.get(..end)?;
+        object(head).or_else(|| object(&[head, b"}"].concat()))
+    })
 }
 
 /// By code only. `wrong_client` comes with status 200; `expired_token` here is about the refresh
@@ -158,6 +166,16 @@ fn sanitise(code: &str) -> String {
 }
 
 impl RefreshFailure {
+    /// The answer holds a pair of another portal; ours stays as it is.
+    pub(crate) fn of_another_portal() -> Self {
+        Self {
+            kind: FailureKind::Paused,
+            code: "member_id_mismatch".to_owned(),
+            retry_after: None,
+            sent: false,
+        }
+    }
+
     /// Nothing has reached the server.
     pub(super) fn unsent(code: &str) -> Self {
         Self { kind: FailureKind::Transient, code: code.to_owned(), retry_after: None, sent: false }

@@ -14,7 +14,8 @@ use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
 use crate::config::Endpoint;
-use crate::credential::oauth::answer::{Answer, RefreshFailure};
+use crate::credential::oauth::answer::RefreshFailure;
+use crate::credential::{RawAnswer, unix_now};
 use crate::transport::{Connector, TransportError};
 
 /// Longest time to a connection, TLS included.
@@ -22,6 +23,9 @@ const CONNECT: Duration = Duration::from_secs(5);
 
 /// Longest answer read, bytes. A token response has about 600.
 const ANSWER_MAX: usize = 64 * 1024;
+
+/// The time limit of the body is inside the one for the whole.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// How the form travels.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +72,7 @@ pub(super) async fn send(
     server: &Endpoint,
     total: Duration,
     request: Request<Full<Bytes>>,
-) -> Result<Answer, RefreshFailure> {
+) -> Result<RawAnswer, RefreshFailure> {
     let deadline = Instant::now() + total;
     let stream = connector.connect(server, CONNECT.min(total)).await.map_err(|error| {
         tracing::debug!(%server, %error, "no connection to the OAuth server");
@@ -96,36 +100,48 @@ pub(super) async fn send(
         let retry_after = retry_after
             .and_then(|value| value.to_str().ok()?.trim().parse().ok())
             .map(Duration::from_secs);
-        Some(match read(response.into_body()).await? {
-            Body::Whole(body) => Ok(Answer { status, retry_after, body }),
-            Body::TooLong => Err(RefreshFailure::ambiguous("answer_too_long")),
-        })
+        // Kept outside of what the time limit cuts off: half an answer may hold a whole pair.
+        let mut body = Zeroizing::new(Vec::with_capacity(ANSWER_MAX));
+        let end = timeout_at(deadline, read(response.into_body(), &mut body)).await;
+        if matches!(end, Ok(End::TooLong)) {
+            return Some(Err(RefreshFailure::ambiguous("answer_too_long")));
+        }
+        let complete = matches!(end, Ok(End::Whole));
+        if body.is_empty() && !complete {
+            let code = if end.is_err() { "timeout" } else { "connection_lost" };
+            return Some(Err(RefreshFailure::ambiguous(code)));
+        }
+        Some(Ok(RawAnswer { status, retry_after, at: unix_now(), complete, body }))
     };
-    match timeout_at(deadline, answer).await {
+    match timeout_at(deadline + GRACE, answer).await {
         Ok(Some(answer)) => answer,
         Ok(None) => Err(RefreshFailure::ambiguous("connection_lost")),
         Err(_elapsed) => Err(RefreshFailure::ambiguous("timeout")),
     }
 }
 
-enum Body {
-    Whole(Zeroizing<Vec<u8>>),
+/// How a body ended.
+enum End {
+    Whole,
+    Cut,
     TooLong,
 }
 
-/// `None` when the connection broke before the end.
-async fn read(mut body: Incoming) -> Option<Body> {
-    let mut whole = Zeroizing::new(Vec::with_capacity(4096));
+/// Reads into `whole`, which keeps what came when this is cut short.
+async fn read(mut body: Incoming, whole: &mut Vec<u8>) -> End {
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.ok()?.into_data() else {
+        let Ok(frame) = frame else {
+            return End::Cut;
+        };
+        let Ok(data) = frame.into_data() else {
             continue;
         };
         if whole.len() + data.len() > ANSWER_MAX {
-            return Some(Body::TooLong);
+            return End::TooLong;
         }
         whole.extend_from_slice(&data);
     }
-    Some(Body::Whole(whole))
+    End::Whole
 }
 
 /// Ends the connection's task with the exchange.

@@ -5,6 +5,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::credential::Grant;
 
 /// An OAuth server that answers by script; the last line of the script is repeated.
 pub(crate) struct Server {
@@ -143,9 +144,13 @@ pub(crate) fn client(total: Duration) -> OAuth {
     OAuth { total, ..OAuth::new(Connector::new(None).unwrap()) }
 }
 
+async fn refresh(oauth: &OAuth, app: &App, token: &str) -> Result<Grant, RefreshFailure> {
+    oauth.exchange(app, &Secret::new(token)).await?.grant()
+}
+
 async fn outcome(line: Line) -> Result<Grant, RefreshFailure> {
     let server = Server::start([line]).await;
-    client(Duration::from_millis(300)).refresh(&server.app(), &Secret::new("R-canary-1")).await
+    refresh(&client(Duration::from_millis(300)), &server.app(), "R-canary-1").await
 }
 
 #[tokio::test]
@@ -156,7 +161,7 @@ async fn a_refresh_sends_its_secrets_in_the_body_and_none_in_the_target() {
         redirect_uri: Some("https://x/?a=b".to_owned()),
         ..server.app()
     };
-    let grant = client(TOTAL).refresh(&app, &Secret::new("R/canary+1")).await.unwrap();
+    let grant = refresh(&client(TOTAL), &app, "R/canary+1").await.unwrap();
     assert!(grant.access.matches("A-canary-2") && grant.refresh.matches("R-canary-2"));
     let seen = &server.seen()[0];
     assert_eq!((seen.verb.as_str(), seen.target.as_str()), ("POST", "/oauth/token/"));
@@ -244,7 +249,7 @@ async fn a_server_under_load_is_asked_again_when_it_says() {
 async fn a_server_that_cannot_be_reached_has_not_exchanged_anything() {
     let server = Server::start([Line::Silent]).await;
     let app = App { oauth_server: Endpoint { port: 1, ..server.endpoint() }, ..server.app() };
-    let failure = client(TOTAL).refresh(&app, &Secret::new("R")).await.unwrap_err();
+    let failure = refresh(&client(TOTAL), &app, "R").await.unwrap_err();
     assert_eq!((failure.code.as_str(), failure.sent), ("connect", false));
 }
 
@@ -259,7 +264,7 @@ async fn a_server_that_refuses_post_is_asked_with_get_and_that_is_remembered() {
         let server = Server::start([refusal, Line::Answer(200, pair(2))]).await;
         let oauth = client(TOTAL);
         for _ in 0..2 {
-            oauth.refresh(&server.app(), &Secret::new("R-canary-1")).await.unwrap();
+            refresh(&oauth, &server.app(), "R-canary-1").await.unwrap();
         }
         let verbs: Vec<_> = server.seen().into_iter().map(|seen| seen.verb).collect();
         assert_eq!(verbs, ["POST", "GET", "GET"]);
@@ -271,7 +276,7 @@ async fn a_server_that_refuses_post_is_asked_with_get_and_that_is_remembered() {
     let server = Server::start([Line::Answer(400, invalid)]).await;
     let oauth = client(TOTAL);
     for _ in 0..2 {
-        oauth.refresh(&server.app(), &Secret::new("R-canary-1")).await.unwrap_err();
+        refresh(&oauth, &server.app(), "R-canary-1").await.unwrap_err();
     }
     let verbs: Vec<_> = server.seen().into_iter().map(|seen| seen.verb).collect();
     assert_eq!(verbs, ["POST", "GET", "POST", "GET"]);

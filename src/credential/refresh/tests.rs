@@ -9,14 +9,15 @@ use super::*;
 use crate::config::{self, Endpoint, Inject, KeySource};
 use crate::credential::hold::Pace;
 use crate::credential::oauth::tests::{Line, Server, client, pair};
-use crate::credential::{Custody, Flights};
-use crate::store::{Pending, Record, SqliteStore, StateDirectory, Store};
+use crate::credential::{ChainId, Custody, Grant, Link, RawAnswer, Secret};
+use crate::store::{Added, LedgerEntry, Pending, Record, Seat, SqliteStore, StateDirectory, Store};
 
 /// The real store, which can be told to fail.
 #[derive(Debug)]
 struct Faulty {
     inner: SqliteStore,
     no_intent: AtomicBool,
+    no_receive: AtomicBool,
     no_commit: AtomicBool,
     panic: AtomicBool,
     /// The order of what reached the store.
@@ -39,36 +40,86 @@ impl Store for Faulty {
         self.inner.load()
     }
 
-    fn intend<'a>(&'a self, portal: &'a str, from: Generation) -> Pending<'a, ()> {
-        assert!(!self.panic.load(Ordering::SeqCst), "on purpose");
+    fn intend<'a>(&'a self, link: Link<'a>) -> Pending<'a, ()> {
         if self.no_intent.load(Ordering::SeqCst) {
             return Box::pin(async { full_disk() });
         }
-        self.step(format!("intend {from}"));
-        self.inner.intend(portal, from)
+        self.step(format!("intend {}", link.generation));
+        self.inner.intend(link)
     }
 
-    fn commit<'a>(
-        &'a self,
-        portal: &'a str,
-        from: Generation,
-        grant: &'a Grant,
-    ) -> Pending<'a, Generation> {
+    fn receive<'a>(&'a self, link: Link<'a>, answer: &'a RawAnswer) -> Pending<'a, ()> {
+        if self.no_receive.load(Ordering::SeqCst) {
+            return Box::pin(async { full_disk() });
+        }
+        self.step(format!("receive {}", link.generation));
+        let received = self.inner.receive(link, answer);
+        let panic = self.panic.load(Ordering::SeqCst);
+        Box::pin(async move {
+            received.await?;
+            assert!(!panic, "on purpose");
+            Ok(())
+        })
+    }
+
+    fn commit<'a>(&'a self, link: Link<'a>, grant: &'a Grant) -> Pending<'a, Generation> {
         if self.no_commit.load(Ordering::SeqCst) {
             self.commits_refused.fetch_add(1, Ordering::SeqCst);
             return Box::pin(async { full_disk() });
         }
-        self.step(format!("commit {from}"));
-        self.inner.commit(portal, from, grant)
+        self.step(format!("commit {}", link.generation));
+        self.inner.commit(link, grant)
     }
 
-    fn fail<'a>(&'a self, portal: &'a str, from: Generation, state: &'a State) -> Pending<'a, ()> {
-        self.step(format!("fail {from}: {}", state.word()));
-        self.inner.fail(portal, from, state)
+    fn recover<'a>(&'a self, link: Link<'a>, grant: &'a Grant) -> Pending<'a, Generation> {
+        if self.no_commit.load(Ordering::SeqCst) {
+            self.commits_refused.fetch_add(1, Ordering::SeqCst);
+            return Box::pin(async { full_disk() });
+        }
+        self.step(format!("recover {}", link.generation));
+        self.inner.recover(link, grant)
     }
 
-    fn import<'a>(&'a self, portal: &'a str, grant: &'a Grant) -> Pending<'a, Generation> {
-        self.inner.import(portal, grant)
+    fn fail<'a>(&'a self, link: Link<'a>, state: &'a State) -> Pending<'a, ()> {
+        self.step(format!("fail {}: {}", link.generation, state.word()));
+        self.inner.fail(link, state)
+    }
+
+    fn add<'a>(&'a self, portal: &'a str, grant: &'a Grant, seat: Seat) -> Pending<'a, Added> {
+        self.inner.add(portal, grant, seat)
+    }
+
+    fn promote<'a>(
+        &'a self,
+        portal: &'a str,
+        spare: ChainId,
+    ) -> Pending<'a, Option<StoredCredential>> {
+        self.step(format!("promote {spare}"));
+        self.inner.promote(portal, spare)
+    }
+
+    fn forget_answers<'a>(&'a self, portal: &'a str) -> Pending<'a, ()> {
+        self.inner.forget_answers(portal)
+    }
+
+    fn ledger<'a>(&'a self, portal: &'a str, limit: u32) -> Pending<'a, Vec<LedgerEntry>> {
+        self.inner.ledger(portal, limit)
+    }
+
+    fn seen<'a>(
+        &'a self,
+        portal: &'a str,
+        refresh: &'a Secret,
+    ) -> Pending<'a, Option<LedgerEntry>> {
+        self.inner.seen(portal, refresh)
+    }
+
+    fn alerted(&self) -> Pending<'_, Vec<(String, String)>> {
+        self.inner.alerted()
+    }
+
+    fn remember_alert<'a>(&'a self, subject: &'a str, condition: &'a str) -> Pending<'a, ()> {
+        self.inner.remember_alert(subject, condition)
     }
 
     fn remember_inject<'a>(&'a self, portal: &'a str, inject: Inject) -> Pending<'a, ()> {
@@ -102,28 +153,30 @@ impl Scene {
             config::Store { url: "sqlite:b24gate.db".to_owned(), key: KeySource::StateDirectory };
         let inner = SqliteStore::open(&state, &settings).await.unwrap();
         let grant = Grant::parse(pair(1).as_bytes(), unix_now()).unwrap();
-        inner.import("acme", &grant).await.unwrap();
+        inner.add("acme", &grant, Seat::Active { keep_old: false }).await.unwrap();
         let store = Arc::new(Faulty {
             inner,
             no_intent: AtomicBool::default(),
+            no_receive: AtomicBool::default(),
             no_commit: AtomicBool::default(),
             panic: AtomicBool::default(),
             steps: Mutex::default(),
             commits_refused: AtomicUsize::default(),
         });
         let server = Server::start(script).await;
-        let custody = Arc::new(Custody {
-            store: Arc::clone(&store) as Arc<dyn Store>,
-            oauth: client(Duration::from_secs(2)),
-            flights: Flights::new(Handle::current()),
-            // Short, because time is not paused where real sockets are.
-            pace: Pace {
-                backoff_min: PAUSE,
-                backoff_max: PAUSE,
-                save_min: Duration::from_millis(20),
-                ..Pace::default()
-            },
-        });
+        let custody = Custody::new(
+            Arc::clone(&store) as Arc<dyn Store>,
+            client(Duration::from_secs(2)),
+            Handle::current(),
+        );
+        // Short, because time is not paused where real sockets are.
+        let pace = Pace {
+            backoff_min: PAUSE,
+            backoff_max: PAUSE,
+            save_min: Duration::from_millis(20),
+            ..Pace::default()
+        };
+        let custody = Arc::new(Custody { pace, ..custody });
         let credential = Self::load(&server, &store, &custody).await;
         Self { server, store, custody, credential, _state: state, _home: home }
     }
@@ -131,7 +184,7 @@ impl Scene {
     async fn load(server: &Server, store: &Faulty, custody: &Arc<Custody>) -> Arc<Credential> {
         let record = store.load().await.unwrap().pop().unwrap();
         let app = Arc::new(server.app());
-        Credential::new("acme".to_owned(), app, Arc::clone(custody), record.credential)
+        Credential::open("acme".to_owned(), app, Arc::clone(custody), Some(record)).await
     }
 
     /// What a restart would find.
@@ -163,7 +216,7 @@ async fn a_renewed_pair_is_intended_exchanged_stored_and_then_lent() {
     assert_eq!(token.generation, Generation(2));
     assert_eq!(access(&scene.credential), "A-canary-2");
     assert!(scene.server.seen()[0].body.contains("refresh_token=R-canary-1"));
-    assert_eq!(*scene.store.steps.lock().unwrap(), ["intend 1", "commit 1"]);
+    assert_eq!(*scene.store.steps.lock().unwrap(), ["intend 1", "receive 1", "commit 1"]);
     let status = scene.credential.state();
     assert_eq!((status.word(), status.generation), ("connected", Some(Generation(2))));
     assert!(status.refreshed_at.is_some() && status.last_error.is_none());
@@ -254,7 +307,8 @@ async fn an_import_waits_for_the_refresh_under_way_and_wins() {
 async fn an_import_connects_a_portal_that_had_no_credential() {
     let scene = Scene::new([Line::Silent]).await;
     let app = Arc::new(scene.server.app());
-    let credential = Credential::new("bare".to_owned(), app, Arc::clone(&scene.custody), None);
+    let credential =
+        Credential::open("bare".to_owned(), app, Arc::clone(&scene.custody), None).await;
     assert!(credential.current().is_none());
     let nothing = credential.renew(Generation(0)).await.unwrap_err();
     assert!(matches!(nothing, Unavailable::NotConnected(State::NotConnected)));

@@ -1,0 +1,110 @@
+//! What is done without a request asking for it: settling a doubt, keeping a chain alive that nobody
+//! uses, and renewing ahead for those who asked for it. Nothing else runs on a timer: the vendor
+//! blocks applications that refresh on one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::credential::refresh::Chains;
+use crate::credential::rotation::{Chain, Rotation, Stored};
+use crate::credential::{Credential, FailureKind, Generation, State, unix_now};
+
+impl Credential {
+    /// Looks whether something is due, and starts it in a task of its own. `every`: how old a pair
+    /// may become before it is renewed ahead of time. Cheap, and never waits.
+    pub fn tend(self: &Arc<Self>, every: Option<Duration>) {
+        // Somebody who holds the lock is at it already.
+        let Ok(chains) = self.chains.try_lock() else { return };
+        let renew = self.due(&chains, every);
+        let spares = chains
+            .spares
+            .iter()
+            .any(|spare| is_old(spare.issued_at, self.custody.pace.keep_alive) && spare.is_ready());
+        drop(chains);
+        if let Some(seen) = renew {
+            let credential = Arc::clone(self);
+            self.custody.flights.spawn(async move {
+                // Its outcome is in the log and in the state.
+                drop(credential.renew(seen).await);
+            });
+        }
+        if spares {
+            let credential = Arc::clone(self);
+            self.custody.flights.spawn(async move { credential.keep_spares_alive().await });
+        }
+    }
+
+    /// The generation that has to be renewed now, if any.
+    fn due(&self, chains: &Chains, every: Option<Duration>) -> Option<Generation> {
+        let active = chains.active.as_ref()?;
+        let due = match &active.state {
+            State::Suspect => true,
+            State::Connected => {
+                is_old(active.issued_at, self.custody.pace.keep_alive)
+                    || every.is_some_and(|every| self.is_ripe(active.issued_at, every))
+            }
+            State::Paused { .. } | State::Dead { .. } | State::NotConnected => false,
+        };
+        let waits = self.obstacle(active.generation).is_some();
+        (due && !waits).then_some(active.generation)
+    }
+
+    /// By the clock that does not jump where there is one for this token, else by the wall clock.
+    fn is_ripe(&self, issued_at: u64, every: Duration) -> bool {
+        match self.current().as_ref().and_then(|token| token.age()) {
+            Some(age) => age >= every,
+            None => is_old(issued_at, every),
+        }
+    }
+
+    fn is_due(&self, spare: &Chain) -> bool {
+        is_old(spare.issued_at, self.custody.pace.keep_alive)
+            && spare.is_ready()
+            && !matches!(spare.state, State::Dead { .. })
+    }
+
+    async fn keep_spares_alive(self: Arc<Self>) {
+        let mut chains = self.chains.lock().await;
+        if self.save_all(&mut chains).await.is_err() {
+            return;
+        }
+        let app = self.app();
+        for spare in &mut chains.spares {
+            if !self.is_due(spare) {
+                continue;
+            }
+            spare.wait(self.custody.pace.backoff_max);
+            match self.custody.rotate(&self.portal, &app, spare).await {
+                Rotation::Renewed(_, stored) => {
+                    tracing::info!(portal = %self.portal, chain = %spare.id, "spare kept alive");
+                    let generation = spare.generation;
+                    self.note_stored(generation, &stored);
+                    if !matches!(stored, Stored::Yes) {
+                        return;
+                    }
+                }
+                Rotation::Failed(failure) => {
+                    tracing::warn!(
+                        portal = %self.portal, chain = %spare.id, code = %failure.code,
+                        "spare not kept alive"
+                    );
+                    if failure.kind == FailureKind::Dead {
+                        spare.state = State::Dead { code: failure.code.clone() };
+                    }
+                    spare.failures = spare.failures.saturating_add(1);
+                    spare.wait(self.custody.pace.spare(spare.failures));
+                    self.write_failure(spare).await;
+                }
+                Rotation::StoreDown(_) | Rotation::Overtaken => return,
+            }
+        }
+        chains.spares.retain(|spare| !matches!(spare.state, State::Dead { .. }));
+        let spares = chains.spares.len();
+        self.note(|status| status.spares = spares);
+    }
+}
+
+/// A clock that was set back makes nothing old.
+fn is_old(issued_at: u64, limit: Duration) -> bool {
+    unix_now().saturating_sub(issued_at) >= limit.as_secs()
+}
