@@ -202,7 +202,7 @@ impl App {
             }
         });
         self.workers.drain().await;
-        self.wait_for_exchanges().await;
+        wait_for_exchanges(&self.custody, &self.portals).await;
         for door in self.side_doors {
             door.abort();
         }
@@ -212,24 +212,21 @@ impl App {
     }
 }
 
-impl App {
-    /// Waits for what is in the air. What the journal holds survives the end of the process; a pair
-    /// that is in memory only does not, and is waited for as long as it takes.
-    async fn wait_for_exchanges(&self) {
-        let mut limit = EXCHANGE_MAX;
-        while !self.custody.flights().wait_idle(limit).await {
-            let held = self.portals.all();
-            let lost = held.iter().find(|portal| portal.credential.state().memory_only);
-            let Some(portal) = lost else {
-                tracing::error!("stopping although an exchange or its storing is not finished");
-                return;
-            };
-            tracing::error!(
-                portal = %portal.name,
-                "NOT stopping: a renewed pair is in memory only; mend the store, then it is written"
-            );
-            limit = REMIND;
-        }
+/// Waits for what is in the air. What the journal holds survives the end of the process; a pair that
+/// is in memory only does not, and is waited for as long as it takes.
+async fn wait_for_exchanges(custody: &Custody, portals: &Portals) {
+    let mut limit = EXCHANGE_MAX;
+    while !custody.flights().wait_idle(limit).await {
+        let held = portals.all();
+        let Some(portal) = held.iter().find(|portal| portal.credential.state().memory_only) else {
+            tracing::error!("stopping although an exchange or its storing is not finished");
+            return;
+        };
+        tracing::error!(
+            portal = %portal.name,
+            "NOT stopping: a renewed pair is in memory only; mend the store, then it is written"
+        );
+        limit = REMIND;
     }
 }
 
