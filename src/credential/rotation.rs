@@ -36,7 +36,7 @@ pub(super) struct Chain {
     /// Passing failures in a row.
     pub(super) failures: u32,
     /// No attempt before; for spares, the portal's hold is for the active chain.
-    not_before: Option<Instant>,
+    pub(super) not_before: Option<Instant>,
 }
 
 /// How an exchange ended.
