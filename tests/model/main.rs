@@ -176,6 +176,25 @@ async fn live(world: &World, done: &mut usize) {
     for (custody, _) in &processes {
         custody.flights().wait_idle(LATER).await;
     }
+    if processes.len() > 1 {
+        let rest = world.lock().oracle.rest();
+        for process in &processes {
+            let served = is_served(world, process).await;
+            world.lock().starving |= !served;
+        }
+        world.lock().oracle.resume(rest);
+    }
+}
+
+/// Whether it gets a fresh token, now or when its holds are over.
+async fn is_served(world: &World, process: &Process) -> bool {
+    for _ in 0..3 {
+        if want(world, process).await.is_ok() {
+            return true;
+        }
+        tokio::time::sleep(LATER).await;
+    }
+    false
 }
 
 /// A few attempts without a fault, as after a mend.
@@ -184,14 +203,7 @@ fn end(world: &World) -> End {
     let runtime = runtime();
     let end = runtime.block_on(async {
         let process = process(world).await;
-        let mut served = false;
-        for _ in 0..3 {
-            served = want(world, &process).await.is_ok();
-            if served {
-                break;
-            }
-            tokio::time::sleep(LATER).await;
-        }
+        let served = is_served(world, &process).await && !world.lock().starving;
         End { served, state: process.1.state().state.clone() }
     });
     world.lock().oracle.resume(rest);

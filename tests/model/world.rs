@@ -32,6 +32,8 @@ pub(crate) struct Inside {
     durable: BTreeSet<u64>,
     pub(crate) exchanges: usize,
     pub(crate) violations: Vec<String>,
+    /// Whether a process that still runs gets no token any more.
+    pub(crate) starving: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -106,6 +108,7 @@ impl World {
             durable: BTreeSet::new(),
             exchanges: 0,
             violations: Vec::new(),
+            starving: false,
         };
         for id in 1..=1 + spares {
             let first = u64::try_from(id).unwrap() * 1000 + 1;
