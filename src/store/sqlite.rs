@@ -234,6 +234,10 @@ impl Store for SqliteStore {
         })
     }
 
+    fn forget_answers<'a>(&'a self, _portal: &'a str) -> Pending<'a, ()> {
+        Box::pin(async move { Ok(()) })
+    }
+
     fn ledger<'a>(&'a self, portal: &'a str, limit: u32) -> Pending<'a, Vec<LedgerEntry>> {
         Box::pin(rows::ledger(&self.pool, portal, limit))
     }

@@ -9,8 +9,8 @@ use super::*;
 use crate::config::{self, Endpoint, Inject, KeySource};
 use crate::credential::hold::Pace;
 use crate::credential::oauth::tests::{Line, Server, client, pair};
-use crate::credential::{Custody, Flights};
-use crate::store::{Pending, Record, SqliteStore, StateDirectory, Store};
+use crate::credential::{ChainId, Custody, Flights, Link, RawAnswer};
+use crate::store::{Added, LedgerEntry, Pending, Record, Seat, SqliteStore, StateDirectory, Store};
 
 /// The real store, which can be told to fail.
 #[derive(Debug)]
@@ -39,36 +39,71 @@ impl Store for Faulty {
         self.inner.load()
     }
 
-    fn intend<'a>(&'a self, portal: &'a str, from: Generation) -> Pending<'a, ()> {
+    fn intend<'a>(&'a self, link: Link<'a>) -> Pending<'a, ()> {
         assert!(!self.panic.load(Ordering::SeqCst), "on purpose");
         if self.no_intent.load(Ordering::SeqCst) {
             return Box::pin(async { full_disk() });
         }
-        self.step(format!("intend {from}"));
-        self.inner.intend(portal, from)
+        self.step(format!("intend {}", link.generation));
+        self.inner.intend(link)
     }
 
-    fn commit<'a>(
-        &'a self,
-        portal: &'a str,
-        from: Generation,
-        grant: &'a Grant,
-    ) -> Pending<'a, Generation> {
+    fn receive<'a>(&'a self, link: Link<'a>, answer: &'a RawAnswer) -> Pending<'a, ()> {
+        self.inner.receive(link, answer)
+    }
+
+    fn commit<'a>(&'a self, link: Link<'a>, grant: &'a Grant) -> Pending<'a, Generation> {
         if self.no_commit.load(Ordering::SeqCst) {
             self.commits_refused.fetch_add(1, Ordering::SeqCst);
             return Box::pin(async { full_disk() });
         }
-        self.step(format!("commit {from}"));
-        self.inner.commit(portal, from, grant)
+        self.step(format!("commit {}", link.generation));
+        self.inner.commit(link, grant)
     }
 
-    fn fail<'a>(&'a self, portal: &'a str, from: Generation, state: &'a State) -> Pending<'a, ()> {
-        self.step(format!("fail {from}: {}", state.word()));
-        self.inner.fail(portal, from, state)
+    fn recover<'a>(&'a self, link: Link<'a>, grant: &'a Grant) -> Pending<'a, Generation> {
+        self.inner.recover(link, grant)
     }
 
-    fn import<'a>(&'a self, portal: &'a str, grant: &'a Grant) -> Pending<'a, Generation> {
-        self.inner.import(portal, grant)
+    fn fail<'a>(&'a self, link: Link<'a>, state: &'a State) -> Pending<'a, ()> {
+        self.step(format!("fail {}: {}", link.generation, state.word()));
+        self.inner.fail(link, state)
+    }
+
+    fn add<'a>(&'a self, portal: &'a str, grant: &'a Grant, seat: Seat) -> Pending<'a, Added> {
+        self.inner.add(portal, grant, seat)
+    }
+
+    fn promote<'a>(
+        &'a self,
+        portal: &'a str,
+        spare: ChainId,
+    ) -> Pending<'a, Option<StoredCredential>> {
+        self.inner.promote(portal, spare)
+    }
+
+    fn forget_answers<'a>(&'a self, portal: &'a str) -> Pending<'a, ()> {
+        self.inner.forget_answers(portal)
+    }
+
+    fn ledger<'a>(&'a self, portal: &'a str, limit: u32) -> Pending<'a, Vec<LedgerEntry>> {
+        self.inner.ledger(portal, limit)
+    }
+
+    fn seen<'a>(
+        &'a self,
+        portal: &'a str,
+        refresh: &'a Secret,
+    ) -> Pending<'a, Option<LedgerEntry>> {
+        self.inner.seen(portal, refresh)
+    }
+
+    fn alerted(&self) -> Pending<'_, Vec<(String, String)>> {
+        self.inner.alerted()
+    }
+
+    fn remember_alert<'a>(&'a self, subject: &'a str, condition: &'a str) -> Pending<'a, ()> {
+        self.inner.remember_alert(subject, condition)
     }
 
     fn remember_inject<'a>(&'a self, portal: &'a str, inject: Inject) -> Pending<'a, ()> {
@@ -102,7 +137,7 @@ impl Scene {
             config::Store { url: "sqlite:b24gate.db".to_owned(), key: KeySource::StateDirectory };
         let inner = SqliteStore::open(&state, &settings).await.unwrap();
         let grant = Grant::parse(pair(1).as_bytes(), unix_now()).unwrap();
-        inner.import("acme", &grant).await.unwrap();
+        inner.add("acme", &grant, Seat::Active { keep_old: false }).await.unwrap();
         let store = Arc::new(Faulty {
             inner,
             no_intent: AtomicBool::default(),

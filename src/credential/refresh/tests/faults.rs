@@ -131,7 +131,11 @@ async fn a_doubt_stays_until_an_exchange_succeeds() {
 #[tokio::test]
 async fn an_exchange_cut_short_by_a_crash_is_suspect_after_the_restart() {
     let scene = Scene::new([Line::Silent]).await;
-    scene.store.intend("acme", Generation(1)).await.unwrap();
+    scene
+        .store
+        .intend(Link { portal: "acme", chain: ChainId(1), generation: Generation(1) })
+        .await
+        .unwrap();
     assert_eq!(scene.restarted().await.state().word(), "suspect");
 }
 
@@ -184,7 +188,12 @@ async fn a_panic_in_the_refresh_hangs_nobody_and_is_not_repeated_at_once() {
 async fn a_generation_that_somebody_else_stored_is_taken_without_an_exchange() {
     let scene = Scene::new([Line::Silent]).await;
     let grant = Grant::parse(pair(5).as_bytes(), unix_now()).unwrap();
-    scene.store.inner.commit("acme", Generation(1), &grant).await.unwrap();
+    scene
+        .store
+        .inner
+        .commit(Link { portal: "acme", chain: ChainId(1), generation: Generation(1) }, &grant)
+        .await
+        .unwrap();
     let token = scene.credential.renew(Generation(1)).await.unwrap();
     assert_eq!(token.generation, Generation(2));
     assert_eq!(access(&scene.credential), "A-canary-5");
