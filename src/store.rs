@@ -74,8 +74,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         spare: ChainId,
     ) -> Pending<'a, Option<StoredCredential>>;
 
-    /// Removes the journal's answers of an earlier database ([`Answered::ours`] false) for this
-    /// portal: their pairs were added to this one.
+    /// Removes the portal's answers that another store wrote ([`Answered::ours`] is false), after
+    /// their pairs were added to this one.
     fn forget_answers<'a>(&'a self, portal: &'a str) -> Pending<'a, ()>;
 
     /// The latest `limit` lines of a portal's ledger, newest first.

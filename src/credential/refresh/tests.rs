@@ -164,19 +164,19 @@ impl Scene {
             commits_refused: AtomicUsize::default(),
         });
         let server = Server::start(script).await;
-        let custody = Custody::new(
+        let mut custody = Custody::new(
             Arc::clone(&store) as Arc<dyn Store>,
             client(Duration::from_secs(2)),
             Handle::current(),
         );
         // Short, because time is not paused where real sockets are.
-        let pace = Pace {
+        custody.pace = Pace {
             backoff_min: PAUSE,
             backoff_max: PAUSE,
             save_min: Duration::from_millis(20),
             ..Pace::default()
         };
-        let custody = Arc::new(Custody { pace, ..custody });
+        let custody = Arc::new(custody);
         let credential = Self::load(&server, &store, &custody).await;
         Self { server, store, custody, credential, _state: state, _home: home }
     }

@@ -59,6 +59,15 @@ fn grant(number: u32) -> Grant {
     }
 }
 
+/// The pair of the portal's first chain; its chain has the number of its generation at first.
+fn link(portal: &str, generation: u64) -> Link<'_> {
+    Link { portal, chain: ChainId(1), generation: Generation(generation) }
+}
+
+async fn import(store: &SqliteStore, portal: &str, grant: &Grant) -> Added {
+    store.add(portal, grant, Seat::Active { keep_old: false }).await.unwrap()
+}
+
 async fn credential(store: &SqliteStore, portal: &str) -> Result<StoredCredential, StoreError> {
     let records = store.load().await.unwrap();
     let record = records.into_iter().find(|record| record.portal == portal).unwrap();
@@ -69,10 +78,10 @@ async fn credential(store: &SqliteStore, portal: &str) -> Result<StoredCredentia
 async fn what_was_stored_is_there_after_reopening() {
     let home = Home::new();
     let (state, store) = home.open().await;
-    assert_eq!(store.import("acme", &grant(1)).await.unwrap(), Generation(1));
-    store.intend("acme", Generation(1)).await.unwrap();
+    assert_eq!(import(&store, "acme", &grant(1)).await.generation, Generation(1));
+    store.intend(link("acme", 1)).await.unwrap();
     assert!(credential(&store, "acme").await.unwrap().intent_open);
-    assert_eq!(store.commit("acme", Generation(1), &grant(2)).await.unwrap(), Generation(2));
+    assert_eq!(store.commit(link("acme", 1), &grant(2)).await.unwrap(), Generation(2));
     store.remember_inject("acme", Inject::Parameter).await.unwrap();
     let moved = Endpoint { tls: true, host: "new.bitrix24.com".to_owned(), port: 8443 };
     store.remember_endpoint("acme", Some(&moved)).await.unwrap();
@@ -101,18 +110,18 @@ async fn what_was_stored_is_there_after_reopening() {
 async fn a_late_actor_cannot_put_an_older_pair_over_a_newer_one() {
     let home = Home::new();
     let (_state, store) = home.open().await;
-    store.import("acme", &grant(1)).await.unwrap();
-    store.commit("acme", Generation(1), &grant(2)).await.unwrap();
-    let late = store.commit("acme", Generation(1), &grant(3)).await;
+    import(&store, "acme", &grant(1)).await;
+    store.commit(link("acme", 1), &grant(2)).await.unwrap();
+    let late = store.commit(link("acme", 1), &grant(3)).await;
     assert!(matches!(late, Err(StoreError::Superseded(Generation(2)))));
-    let late = store.intend("acme", Generation(1)).await;
+    let late = store.intend(link("acme", 1)).await;
     assert!(matches!(late, Err(StoreError::Superseded(Generation(2)))));
     let dead = State::Dead { code: "invalid_grant".to_owned() };
-    store.fail("acme", Generation(1), &dead).await.unwrap();
+    store.fail(link("acme", 1), &dead).await.unwrap();
     let stored = credential(&store, "acme").await.unwrap();
     assert!(stored.refresh.matches("R-canary-2"));
     assert_eq!(stored.state, State::Connected);
-    let nobody = store.commit("nobody", Generation(1), &grant(3)).await;
+    let nobody = store.commit(link("nobody", 1), &grant(3)).await;
     assert!(matches!(nobody, Err(StoreError::Unknown)));
 }
 
@@ -120,11 +129,11 @@ async fn a_late_actor_cannot_put_an_older_pair_over_a_newer_one() {
 async fn a_failure_is_written_down_and_the_tokens_stay() {
     let home = Home::new();
     let (_state, store) = home.open().await;
-    store.import("acme", &grant(1)).await.unwrap();
+    import(&store, "acme", &grant(1)).await;
     let code = "invalid_grant".to_owned();
     for state in [State::Suspect, State::Paused { code: code.clone() }, State::Dead { code }] {
-        store.intend("acme", Generation(1)).await.unwrap();
-        store.fail("acme", Generation(1), &state).await.unwrap();
+        store.intend(link("acme", 1)).await.unwrap();
+        store.fail(link("acme", 1), &state).await.unwrap();
         let stored = credential(&store, "acme").await.unwrap();
         assert_eq!(stored.state, state);
         assert!(!stored.intent_open);
@@ -136,12 +145,13 @@ async fn a_failure_is_written_down_and_the_tokens_stay() {
 async fn an_import_takes_the_next_generation_whatever_was_there() {
     let home = Home::new();
     let (_state, store) = home.open().await;
-    store.import("acme", &grant(1)).await.unwrap();
-    store.commit("acme", Generation(1), &grant(2)).await.unwrap();
-    store.intend("acme", Generation(2)).await.unwrap();
-    assert_eq!(store.import("acme", &grant(9)).await.unwrap(), Generation(3));
-    let late = store.commit("acme", Generation(2), &grant(3)).await;
-    assert!(matches!(late, Err(StoreError::Superseded(Generation(3)))));
+    import(&store, "acme", &grant(1)).await;
+    store.commit(link("acme", 1), &grant(2)).await.unwrap();
+    store.intend(link("acme", 2)).await.unwrap();
+    let added = import(&store, "acme", &grant(9)).await;
+    assert_eq!((added.chain, added.generation, added.dropped), (ChainId(2), Generation(3), None));
+    let late = store.commit(link("acme", 2), &grant(3)).await;
+    assert!(matches!(late, Err(StoreError::Unknown)), "{late:?}");
     let stored = credential(&store, "acme").await.unwrap();
     assert!(stored.access.matches("A-canary-9"));
     assert!(!stored.intent_open);
@@ -157,10 +167,10 @@ async fn an_import_takes_the_next_generation_whatever_was_there() {
 async fn the_ledger_tells_the_way_of_every_refresh_token_by_its_hash() {
     let home = Home::new();
     let (_state, store) = home.open().await;
-    store.import("acme", &grant(1)).await.unwrap();
-    store.intend("acme", Generation(1)).await.unwrap();
-    store.commit("acme", Generation(1), &grant(2)).await.unwrap();
-    store.fail("acme", Generation(2), &State::Suspect).await.unwrap();
+    import(&store, "acme", &grant(1)).await;
+    store.intend(link("acme", 1)).await.unwrap();
+    store.commit(link("acme", 1), &grant(2)).await.unwrap();
+    store.fail(link("acme", 2), &State::Suspect).await.unwrap();
     let lines: Vec<(String, i64, String)> =
         sqlx::query_as("SELECT outcome, generation, refresh_hash FROM ledger ORDER BY id")
             .fetch_all(&store.pool)
@@ -182,8 +192,8 @@ async fn the_ledger_tells_the_way_of_every_refresh_token_by_its_hash() {
 async fn the_previous_refresh_token_is_kept_sealed_under_its_own_generation() {
     let home = Home::new();
     let (_state, store) = home.open().await;
-    store.import("acme", &grant(1)).await.unwrap();
-    store.commit("acme", Generation(1), &grant(2)).await.unwrap();
+    import(&store, "acme", &grant(1)).await;
+    store.commit(link("acme", 1), &grant(2)).await.unwrap();
     let (chain, previous): (i64, Vec<u8>) =
         sqlx::query_as("SELECT id, prev_refresh FROM chain").fetch_one(&store.pool).await.unwrap();
     let place = Place { portal: "acme", chain, generation: Generation(1), field: Field::Refresh };
@@ -194,8 +204,8 @@ async fn the_previous_refresh_token_is_kept_sealed_under_its_own_generation() {
 async fn no_token_is_readable_in_any_file_of_the_state_directory() {
     let home = Home::new();
     let (_state, store) = home.open().await;
-    store.import("acme", &grant(1)).await.unwrap();
-    store.commit("acme", Generation(1), &grant(2)).await.unwrap();
+    import(&store, "acme", &grant(1)).await;
+    store.commit(link("acme", 1), &grant(2)).await.unwrap();
     for entry in fs::read_dir(home.path()).unwrap() {
         let path = entry.unwrap().path();
         let bytes = fs::read(&path).unwrap();

@@ -25,8 +25,8 @@ async fn swapped_and_altered_records_do_not_open_and_do_not_hide_the_others() {
         let home = Home::new();
         let (state, store) = home.open().await;
         for portal in ["acme", "beta", "corp"] {
-            store.import(portal, &grant(1)).await.unwrap();
-            store.commit(portal, Generation(1), &grant(2)).await.unwrap();
+            let chain = import(&store, portal, &grant(1)).await.chain;
+            store.commit(Link { chain, ..link(portal, 1) }, &grant(2)).await.unwrap();
         }
         store.close().await;
         drop((state, store));
@@ -44,7 +44,7 @@ async fn swapped_and_altered_records_do_not_open_and_do_not_hide_the_others() {
 async fn another_key_is_refused_by_name_and_changes_nothing() {
     let home = Home::new();
     let (state, store) = home.open().await;
-    store.import("acme", &grant(1)).await.unwrap();
+    import(&store, "acme", &grant(1)).await;
     store.close().await;
     drop((state, store));
     let error = home.refused(Some(&"ab".repeat(32))).await;
@@ -69,7 +69,7 @@ async fn a_key_may_change_as_long_as_nothing_is_sealed() {
     let state = StateDirectory::open(&home.path()).unwrap();
     let other = settings(Some(&"ab".repeat(32)));
     let store = SqliteStore::open(&state, &other).await.unwrap();
-    store.import("acme", &grant(1)).await.unwrap();
+    import(&store, "acme", &grant(1)).await;
     store.close().await;
     SqliteStore::open(&state, &other).await.unwrap();
 }
@@ -108,14 +108,14 @@ async fn a_file_that_is_no_database_is_refused_and_left_as_it_was() {
 async fn a_full_disk_loses_nothing_and_the_store_works_again_afterwards() {
     let home = Home::new();
     let (_state, store) = home.open().await;
-    store.import("acme", &grant(1)).await.unwrap();
+    import(&store, "acme", &grant(1)).await;
     let huge = Grant { refresh: Secret::new("R".repeat(100_000)), ..grant(2) };
     for _ in 0..3 {
         sqlx::query("PRAGMA max_page_count = 1").execute(&store.pool).await.unwrap();
-        let full = store.commit("acme", Generation(1), &huge).await;
+        let full = store.commit(link("acme", 1), &huge).await;
         assert!(matches!(full, Err(StoreError::Unavailable(_))), "{full:?}");
     }
     assert!(credential(&store, "acme").await.unwrap().refresh.matches("R-canary-1"));
-    store.commit("acme", Generation(1), &huge).await.unwrap();
+    store.commit(link("acme", 1), &huge).await.unwrap();
     assert_eq!(credential(&store, "acme").await.unwrap().generation, Generation(2));
 }
