@@ -11,6 +11,7 @@ pub mod config;
 pub mod control;
 pub mod credential;
 pub mod error;
+pub mod failpoint;
 pub mod gateway;
 pub mod portal;
 pub mod sandbox;
