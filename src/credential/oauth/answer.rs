@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::credential::Grant;
 use crate::credential::grant::{GrantError, has_error, number, object};
+use crate::transport::today;
 
 /// Longest error code kept, characters.
 const CODE_MAX: usize = 64;
@@ -78,7 +79,7 @@ impl Answer {
     /// Success is status 200, no error, and both tokens; nothing else is.
     pub(super) fn grant(self, now: u64) -> Result<Grant, RefreshFailure> {
         let answer = self.success()?;
-        Grant::from_object(answer, now).map_err(|error| {
+        Grant::answered(answer, now).map_err(|error| {
             if error == GrantError::Missing("refresh_token") {
                 tracing::error!("OAuth server sent an access token without a refresh token");
                 return RefreshFailure::ambiguous("missing_refresh_token");
@@ -176,6 +177,14 @@ impl fmt::Display for RefreshFailure {
             "name" => f.write_str("the OAuth server's name does not resolve"),
             "connect" | "connect_timeout" => f.write_str("the OAuth server cannot be reached"),
             "tls" => f.write_str("the OAuth server's certificate is not trusted"),
+            "tls_date" => {
+                let date = today();
+                write!(
+                    f,
+                    "the OAuth server's certificate has expired or is not valid yet, if this \
+                     machine's clock is right: it says {date}"
+                )
+            }
             "timeout" => f.write_str("the OAuth server does not answer in time"),
             "connection_lost" => f.write_str("the OAuth server broke off the connection"),
             "bad_answer" | "answer_too_long" | "missing_refresh_token" => {
