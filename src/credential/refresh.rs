@@ -101,7 +101,7 @@ impl Credential {
             }
             Err(_) => from.next(),
         };
-        let origin = Origin::Renewed { at: unix_now() };
+        let origin = Origin::Renewed { at: Instant::now(), good_until: grant.good_until };
         let token = self.publish(chain, generation, &grant, origin);
         tracing::info!(
             portal = %self.portal,
@@ -153,8 +153,8 @@ impl Credential {
             status.member_id = member_id;
             status.user_id = grant.user_id.or(status.user_id);
             status.last_error = None;
-            if let Origin::Renewed { at } = origin {
-                status.refreshed_at = Some(at);
+            if let Origin::Renewed { .. } = origin {
+                status.refreshed_at = Some(unix_now());
             }
         });
         token

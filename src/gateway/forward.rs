@@ -3,7 +3,6 @@
 
 use std::io::IoSlice;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use tokio::time::Instant;
 
@@ -126,7 +125,7 @@ impl<'f> Forward<'f> {
         let Some(token) = current else {
             return Err(self.unavailable(credential.why_unavailable()).into());
         };
-        if !token.is_past_expiry(unix_now()) {
+        if !token.is_past_expiry() {
             return Ok(Some(token));
         }
         self.renew(&token).await.map(Some).map_err(Stop::Refuse)
@@ -366,11 +365,6 @@ fn broke(conn: &Conn) -> Failure {
     } else {
         Failure::Untouched
     }
-}
-
-/// Unix time in seconds.
-pub(crate) fn unix_now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 impl From<Elapsed> for Failure {
