@@ -14,6 +14,7 @@ use crate::credential::{
     Credential, FailureKind, Generation, Grant, Origin, RefreshFailure, Secret, State, Status,
     Token, Unavailable, unix_now,
 };
+use crate::failpoint;
 use crate::store::{StoreError, StoredCredential};
 
 /// What only the holder of the lock may touch.
@@ -72,6 +73,7 @@ impl Credential {
             Err(StoreError::Superseded(_)) => return self.reload(&mut chain, seen).await,
             Err(error) => return Err(self.store_is_down(&error)),
         }
+        failpoint::hit("refresh");
         let begun = Instant::now();
         match self.custody.oauth.refresh(&self.app(), &refresh).await {
             Ok(grant) => {

@@ -9,12 +9,14 @@ use tokio::time::Instant;
 use crate::config;
 use crate::credential::Token;
 use crate::error::{Kind, Refusal};
+use crate::failpoint;
 use crate::gateway::Gateway;
 use crate::gateway::admit::Call;
 use crate::gateway::answer::Timing;
 use crate::gateway::body::Body;
 use crate::gateway::deadline::Elapsed;
 use crate::gateway::decide::Step;
+use crate::gateway::guard::Reached;
 use crate::gateway::head::Framing;
 use crate::gateway::inbound::{Inbound, Stop};
 use crate::gateway::query::Carries;
@@ -87,6 +89,7 @@ impl<'f> Forward<'f> {
             let slot = self.slot();
             let started = Instant::now();
             let (mut conn, reply, sent) = self.exchange(inbound, slot, token.as_deref()).await?;
+            failpoint::hit("answered");
             let finding = self.judge(inbound, &mut conn, &reply).await?;
             self.timing.portal += started.elapsed();
             if finding == Finding::Ordinary {
@@ -184,6 +187,7 @@ impl<'f> Forward<'f> {
         slot: Slot,
         token: Option<&Token>,
     ) -> Result<(Reply, Sent), Failure> {
+        inbound.under_way.reached = Reached::Portal;
         let to_head = self.call.manner.head_only;
         let head = match token {
             Some(token) => self.call.head.with(slot, &token.access),

@@ -15,3 +15,4 @@
 mod support;
 
 mod clock; // wall clocks that are wrong or jump, and the time that passes in a suspend
+mod panics; // code that fails in the middle of a call or of a renewal
