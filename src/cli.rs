@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Config;
+use crate::failpoint;
 use crate::telemetry::{self, LogFormat};
 
 use output::complain;
@@ -121,6 +122,10 @@ pub fn run() -> ExitCode {
             return Exit::Usage.into();
         }
     };
+    if let Err(error) = failpoint::arm() {
+        complain(&error.to_string());
+        return Exit::Usage.into();
+    }
     match &cli.command {
         Command::Serve => serve::run(&cli.global),
         Command::Sandbox(options) => sandbox::run(&cli.global, options),

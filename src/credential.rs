@@ -33,6 +33,8 @@ pub use crate::secret::Secret;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::time::Instant;
+
 /// What a token endpoint or an import brings: one pair and what was said about it.
 #[derive(Clone, Debug)]
 pub struct Grant {
@@ -40,8 +42,11 @@ pub struct Grant {
     pub access: Secret,
     /// The refresh token that came with it.
     pub refresh: Secret,
-    /// When the access token expires, unix seconds, from `expires` or `expires_in`.
+    /// When the access token expires, unix seconds: what is stored and shown.
     pub expires_at: Option<u64>,
+    /// The same by the monotonic clock, which nobody sets. An import has none, because the moment
+    /// of its answer is not known.
+    pub good_until: Option<Instant>,
     /// 32 hex digits; survives a rename of the portal.
     pub member_id: Option<String>,
     /// Whose rights the token carries.
@@ -85,8 +90,8 @@ pub enum Unavailable {
     },
 }
 
-/// The wall clock, unix seconds: expiry means something outside of this process, and the clock
-/// that stops during a suspend does not count for it.
+/// The wall clock, unix seconds: the only one that means something to the next process too, and
+/// the one that can be wrong. What this process has seen itself it measures by [`Instant`].
 pub(crate) fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }

@@ -44,6 +44,8 @@ pub enum Kind {
     HeadTooLarge,
     /// The client stopped sending in the middle of its request.
     ClientTimeout,
+    /// The gateway's own code has failed.
+    Internal,
 }
 
 /// Whether the call has run on the portal.
@@ -64,12 +66,22 @@ pub struct Refusal {
     pub description: Cow<'static, str>,
     /// Seconds after which asking again makes sense.
     pub retry_after: Option<u64>,
+    /// Whether the call has run, as far as its kind or the case tells.
+    pub executed: Executed,
 }
 
 impl Refusal {
     /// A refusal with the sentence that goes to the caller.
     pub fn new(kind: Kind, description: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, description: description.into(), retry_after: None }
+        let executed = kind.executed();
+        Self { kind, description: description.into(), retry_after: None, executed }
+    }
+
+    /// The same, of a call that is known not to have run, though others of its kind may have.
+    #[must_use]
+    pub fn not_executed(mut self) -> Self {
+        self.executed = Executed::No;
+        self
     }
 
     /// The same, with the number of seconds after which to ask again.
@@ -93,6 +105,7 @@ impl Kind {
             Self::TargetTooLong => (414, "URI Too Long"),
             Self::OperationTime => (429, "Too Many Requests"),
             Self::HeadTooLarge => (431, "Request Header Fields Too Large"),
+            Self::Internal => (500, "Internal Server Error"),
             Self::PortalUnreachable
             | Self::PortalTls
             | Self::PortalBroken
@@ -124,6 +137,7 @@ impl Kind {
             Self::TargetTooLong => "GATEWAY_TARGET_TOO_LONG",
             Self::HeadTooLarge => "GATEWAY_HEAD_TOO_LARGE",
             Self::ClientTimeout => "GATEWAY_CLIENT_TIMEOUT",
+            Self::Internal => "GATEWAY_INTERNAL",
         }
     }
 
@@ -149,13 +163,14 @@ impl Kind {
             Self::PortalBroken => "http_response_incomplete",
             Self::PortalTimeout => "http_response_timeout",
             Self::PortalRedirect => "http_protocol_error",
+            Self::Internal => "proxy_internal_error",
         }
     }
 
-    /// Whether the call has run.
+    /// Whether the call has run, where nothing more is known of it.
     pub fn executed(self) -> Executed {
         match self {
-            Self::PortalBroken | Self::PortalTimeout => Executed::Unknown,
+            Self::PortalBroken | Self::PortalTimeout | Self::Internal => Executed::Unknown,
             Self::PortalUnknown
             | Self::NotAMethod
             | Self::NotConnected
@@ -177,7 +192,7 @@ impl Kind {
     }
 
     /// Every kind, for the documentation test.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::PortalUnknown,
         Self::NotAMethod,
         Self::NotConnected,
@@ -197,6 +212,7 @@ impl Kind {
         Self::TargetTooLong,
         Self::HeadTooLarge,
         Self::ClientTimeout,
+        Self::Internal,
     ];
 }
 

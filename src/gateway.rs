@@ -12,6 +12,7 @@ mod deadline;
 mod decide;
 mod field;
 mod forward;
+mod guard;
 mod head;
 mod inbound;
 pub mod listener;
@@ -32,6 +33,7 @@ pub mod worker;
 
 use std::io::IoSlice;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -39,10 +41,12 @@ use tokio::sync::Semaphore;
 
 use crate::config;
 use crate::error::Refusal;
+use crate::failpoint;
 use crate::gateway::admit::{Call, Turned};
 use crate::gateway::answer::Manner;
 use crate::gateway::body::{Body, Bounds};
 use crate::gateway::forward::Forward;
+use crate::gateway::guard::{Guarded, Panicked, Reached, UnderWay};
 use crate::gateway::head::Framing;
 use crate::gateway::inbound::{Inbound, Stop};
 use crate::gateway::relay::{Delivered, Pace, Relay};
@@ -94,21 +98,36 @@ impl Gateway {
         self.settings.store(settings);
     }
 
-    /// Serves a client's connection to its end.
+    /// Serves a client's connection to its end, even if that is a panic.
     async fn serve<S: ClientStream>(self: Arc<Self>, mut inbound: Inbound<S>) {
+        let outcome = {
+            // Pinned here: as an argument it would lie in this future twice.
+            let requests = pin!(self.requests(&mut inbound));
+            Guarded(requests).await
+        };
+        let then = match outcome {
+            Ok(then) => then,
+            Err(Panicked) => apologise(&mut inbound).await,
+        };
+        if then == Then::CloseGently {
+            inbound.close_gently().await;
+        }
+    }
+
+    /// Serves one request after another, until the connection is to be closed.
+    async fn requests<S: ClientStream>(&self, inbound: &mut Inbound<S>) -> Then {
         loop {
+            inbound.under_way = UnderWay::nothing();
             let then = match inbound.next_head().await {
-                Ok(Some(length)) => self.request(&mut inbound, length).await,
+                Ok(Some(length)) => self.request(inbound, length).await,
                 Ok(None) => Then::Close,
                 Err(refusal) => {
                     let turned = Turned::unread(refusal);
-                    respond(&mut inbound, &turned.refusal, turned.manner, None).await
+                    respond(inbound, &turned.refusal, turned.manner).await
                 }
             };
-            match then {
-                Then::Next => {}
-                Then::Close => return,
-                Then::CloseGently => return inbound.close_gently().await,
+            if then != Then::Next {
+                return then;
             }
         }
     }
@@ -116,23 +135,24 @@ impl Gateway {
     /// Serves one request, whose head is the first `length` bytes of the inbox.
     async fn request<S: ClientStream>(&self, inbound: &mut Inbound<S>, length: usize) -> Then {
         let settings = self.settings.load_full();
+        inbound.under_way.reached = Reached::Gateway;
         let head = inbound.bytes().get(..length).unwrap_or_default();
         let admitted = self.admit(head, &settings, S::LOCAL_SOCKET);
         inbound.consume(length);
         match admitted {
             Ok(mut call) => {
                 call.manner.close |= inbound.deadline.clock().is_draining();
+                inbound.under_way.manner = call.manner;
+                inbound.under_way.request_id = call.request_id.take();
                 match self.answer(inbound, &mut call, &settings).await {
                     Ok(then) => then,
                     Err(Stop::Gone) => Then::Close,
-                    Err(Stop::Refuse(refusal)) => {
-                        respond(inbound, &refusal, call.manner, call.request_id.as_deref()).await
-                    }
+                    Err(Stop::Refuse(refusal)) => respond(inbound, &refusal, call.manner).await,
                 }
             }
             Err(turned) => {
-                let id = turned.request_id.as_deref();
-                respond(inbound, &turned.refusal, turned.manner, id).await
+                inbound.under_way.request_id = turned.request_id;
+                respond(inbound, &turned.refusal, turned.manner).await
             }
         }
     }
@@ -155,6 +175,7 @@ impl Gateway {
         let _place = portal.budget.place().await;
         portal.count_request();
         let mut forward = Forward::new(self, call, &mut body, settings);
+        failpoint::hit("forward");
         let outcome = forward.run(inbound).await;
         let timing = forward.timing;
         let replayed = forward.replayed;
@@ -172,6 +193,7 @@ impl Gateway {
         inbound.consume(in_inbox);
         let to = reply.framing_for(&mut call.manner);
         answer::finish(&mut reply.head, call.manner, to.stated, &timing, replayed);
+        inbound.under_way.reached = Reached::Client;
         let pace = Pace { deadline: &inbound.deadline, portal: settings.portal_timeout };
         let relay = Relay {
             client: &mut inbound.stream,
@@ -214,9 +236,9 @@ async fn respond<S: ClientStream>(
     inbound: &mut Inbound<S>,
     refusal: &Refusal,
     manner: Manner,
-    request_id: Option<&[u8]>,
 ) -> Then {
-    let id = answer::request_id(request_id);
+    let id = answer::request_id(inbound.under_way.request_id.take().as_deref());
+    inbound.under_way.reached = Reached::Client;
     tracing::debug!(code = refusal.kind.code(), request_id = id, "refused");
     let bytes = answer::refuse(refusal, manner, &id);
     let mut slices = [IoSlice::new(&bytes)];
@@ -226,6 +248,24 @@ async fn respond<S: ClientStream>(
         Ok(Ok(())) => Then::Next,
         _ => Then::Close,
     }
+}
+
+/// What a client gets whose request ended in a panic: words, or where it is too late for them a
+/// transfer that is plainly broken.
+async fn apologise<S: ClientStream>(inbound: &mut Inbound<S>) -> Then {
+    let UnderWay { manner, reached, .. } = inbound.under_way;
+    let Some(refusal) = inbound.under_way.apology() else {
+        tracing::error!("answer cut off by a panic");
+        inbound.stream.reset_on_close();
+        return Then::Close;
+    };
+    if reached == Reached::Nothing && inbound.bytes().is_empty() {
+        return Then::Close; // nobody has asked for anything
+    }
+    let request_id = answer::request_id(inbound.under_way.request_id.take().as_deref());
+    tracing::error!(request_id, executed = refusal.executed.as_str(), "call ended by a panic");
+    inbound.under_way.request_id = Some(request_id.into_bytes());
+    respond(inbound, &refusal, Manner { close: true, ..manner }).await
 }
 
 /// Memory for the gathered bodies of all requests together: 256 MiB.

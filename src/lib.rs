@@ -11,7 +11,7 @@ pub mod config;
 pub mod control;
 pub mod credential;
 pub mod error;
-mod failpoint;
+pub mod failpoint;
 pub mod gateway;
 pub mod portal;
 pub mod sandbox;

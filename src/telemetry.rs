@@ -4,6 +4,7 @@
 
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
+use std::panic::PanicHookInfo;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -72,7 +73,40 @@ pub fn init(format: LogFormat) -> Result<LogGuard, LogError> {
         LogFormat::Json => tracing::subscriber::set_global_default(json(filter, lines)),
     };
     started.map_err(|_already_set| LogError::Started)?;
+    std::panic::set_hook(Box::new(log_panic));
     Ok(LogGuard { queue })
+}
+
+/// In place of the standard hook, which writes the message to standard error as it is.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let said = panic.payload_as_str().map_or_else(String::new, harmless);
+    let place = panic.location().map_or_else(|| "unknown".to_owned(), ToString::to_string);
+    let thread = thread::current();
+    tracing::error!(%said, %place, thread = thread.name().unwrap_or("unnamed"), "panic");
+}
+
+/// A panic's message without what it may quote: slices of text, values with their text, and words
+/// so long that they could be a token. The place tells a developer the rest.
+fn harmless(message: &str) -> String {
+    let mut told = String::new();
+    let mut open = None;
+    for c in message.chars() {
+        match open {
+            Some(quote) if c == quote => open = None,
+            Some(_) => continue,
+            None if c == '"' || c == '`' => open = Some(c),
+            None => {}
+        }
+        told.push(c);
+    }
+    let is_in_word = |c: char| c.is_ascii_alphanumeric() || "_-.+/=%".contains(c);
+    let mut words: Vec<&str> = told.split_inclusive(|c| !is_in_word(c)).collect();
+    for word in &mut words {
+        if word.len() > PANIC_WORD_MAX {
+            *word = "... ";
+        }
+    }
+    words.concat().chars().take(PANIC_MAX).collect()
 }
 
 fn filter(text: &str) -> Result<Targets, LogError> {
@@ -225,6 +259,11 @@ const QUEUE_LINES_MAX: usize = 4096;
 const FLUSH_ATTEMPTS: u32 = 50;
 const FLUSH_PAUSE: Duration = Duration::from_millis(20);
 
+/// No secret is this short.
+const PANIC_WORD_MAX: usize = 24;
+/// Enough of a panic's message, characters.
+const PANIC_MAX: usize = 300;
+
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
@@ -281,6 +320,27 @@ mod tests {
         let line: serde_json::Value = serde_json::from_str(&log).unwrap();
         assert_eq!(line["shown"], "\u{1b}[2J\u{9b}31m\nforged");
         assert_eq!(line["level"], "INFO");
+    }
+
+    #[test]
+    fn a_panics_message_is_told_without_what_it_quotes() {
+        let token = "0f".repeat(35);
+        for (message, told) in [
+            ("failpoint forward", "failpoint forward"),
+            ("index out of bounds: the len is 3 but the index is 7", ""),
+            (
+                &*format!("start byte index 1 is not a char boundary; it is inside `{token}`[...]"),
+                "start byte index 1 is not a char boundary; it is inside ``[...]",
+            ),
+            (
+                "called `Result::unwrap()` on an `Err` value: Bad(\"Bearer A-canary",
+                "called `` on an `` value: Bad(\"",
+            ),
+            (&*format!("no such token: {token}, sorry"), "no such token: ...  sorry"),
+        ] {
+            assert_eq!(harmless(message), if told.is_empty() { message } else { told });
+        }
+        assert_eq!(harmless(&"x ".repeat(1_000)).len(), PANIC_MAX);
     }
 
     #[test]

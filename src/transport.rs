@@ -4,12 +4,13 @@
 //! never made" and "the connection broke" mean different things to a caller that must not send a
 //! request twice.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -64,24 +65,68 @@ pub enum Stream {
 
 impl TransportError {
     /// What is wrong with the other side's TLS, for people; nothing when that is not the trouble.
-    pub fn tls_fault(&self) -> Option<&'static str> {
+    pub fn tls_fault(&self) -> Option<Cow<'static, str>> {
+        let Self::Tls(_) = self else {
+            return None;
+        };
+        if let Some(fault) = self.date_fault() {
+            return Some(format!("its {fault}").into());
+        }
+        let Some(fault) = self.certificate_fault() else {
+            return Some("it does not complete a TLS handshake".into());
+        };
+        Some(match fault {
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                "its certificate is for another host name".into()
+            }
+            _ => "its certificate is not trusted; for an authority of your own set ca_file".into(),
+        })
+    }
+
+    /// What is wrong with the dates of the other side's certificate, if that is why it is refused.
+    /// A machine whose clock is wrong sees this of every server, so the clock's date is told.
+    pub fn date_fault(&self) -> Option<String> {
+        let fault = match self.certificate_fault()? {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => "has expired",
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                "is not valid yet"
+            }
+            _ => return None,
+        };
+        Some(format!("certificate {fault}, if this machine's clock is right: it says {}", today()))
+    }
+
+    fn certificate_fault(&self) -> Option<&CertificateError> {
         let Self::Tls(error) = self else {
             return None;
         };
-        let reason = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        let Some(rustls::Error::InvalidCertificate(fault)) = reason else {
-            return Some("it does not complete a TLS handshake");
-        };
-        Some(match fault {
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                "its certificate has expired"
-            }
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                "its certificate is for another host name"
-            }
-            _ => "its certificate is not trusted; for an authority of your own set ca_file",
-        })
+        match error.get_ref()?.downcast_ref::<rustls::Error>()? {
+            rustls::Error::InvalidCertificate(fault) => Some(fault),
+            _ => None,
+        }
     }
+}
+
+/// The date by this machine's clock, for people who are to see that it is wrong.
+pub fn today() -> String {
+    date_of(SystemTime::now())
+}
+
+/// The date in the Gregorian calendar, UTC: `2026-02-28`.
+fn date_of(time: SystemTime) -> String {
+    let days = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / 86_400);
+    // Years that begin in March end with the leap day, so that months have a regular length;
+    // counted from the March of the year 0, and 400 years have 146,097 days.
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let leaps = day_of_era / 1_460 + day_of_era / 146_096 - day_of_era / 36_524;
+    let year_of_era = (day_of_era - leaps) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = (month_from_march + 2) % 12 + 1;
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
 }
 
 impl Connector {
@@ -237,3 +282,29 @@ impl AsyncWrite for Stream {
 
 /// Longest wait for one address of a host that has several.
 const PER_ADDRESS: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        let date = |days: u64| date_of(UNIX_EPOCH + Duration::from_secs(days * 86_400 + 86_399));
+        for (days, expected) in [
+            (0, "1970-01-01"),
+            (58, "1970-02-28"),
+            (59, "1970-03-01"),
+            (789, "1972-02-29"),
+            (11_016, "2000-02-29"),
+            (11_322, "2000-12-31"),
+            (11_323, "2001-01-01"),
+            (20_512, "2026-02-28"),
+            (20_513, "2026-03-01"),
+            (47_540, "2100-02-28"),
+            (47_541, "2100-03-01"),
+        ] {
+            assert_eq!(date(days), expected);
+        }
+        assert_eq!(date_of(UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01");
+    }
+}

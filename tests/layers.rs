@@ -22,15 +22,16 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("transport", &[]),
     ("config", &[]),
     ("error", &[]),
+    ("failpoint", &[]),
     ("secret", &[]),
 ];
 
 /// Any room may use these, and these use no room but one another.
-const LEAVES: &[&str] = &["transport", "config", "error", "secret"];
+const LEAVES: &[&str] = &["transport", "config", "error", "failpoint", "secret"];
 
 /// What stands alone: a simulation that shared code with the gateway would share its mistakes, and
 /// the log is set up before anything else.
-const ALONE: &[&str] = &["sandbox", "telemetry", "error", "secret"];
+const ALONE: &[&str] = &["sandbox", "telemetry", "error", "failpoint", "secret"];
 
 /// What the store keeps of a credential; it decides nothing about it.
 const KEPT: &[&str] = &["Generation", "Grant", "Secret", "State", "unix_now"];

@@ -102,7 +102,7 @@ impl Request {
                 let Some(Value::Object(grant)) = request.remove("grant") else {
                     return Err("there is no grant".to_owned());
                 };
-                let grant = Grant::from_object(grant, unix_now())
+                let grant = Grant::imported(grant, unix_now())
                     .map_err(|error| format!("the grant is of no use: {error}"))?;
                 Ok(Self::Import { portal: portal?, grant })
             }

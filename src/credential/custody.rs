@@ -260,17 +260,13 @@ impl Credential {
         }
         drop(hold);
         let token = self.token.load_full()?;
-        let Origin::Renewed { at } = token.origin else {
-            return None;
-        };
-        let now = unix_now();
         let fresh = self.custody.pace.fresh;
         // A portal that refuses what was just issued will refuse the next one too; refreshing in
         // a circle gets an application blocked by the vendor.
         let in_vain = token.generation == seen
-            && now.checked_sub(at).is_some_and(|age| age < fresh.as_secs())
+            && token.is_younger_than(fresh)
             && !token.was_accepted()
-            && !token.is_past_expiry(now);
+            && !token.is_past_expiry();
         in_vain.then(|| Unavailable::Later {
             retry_after: fresh,
             reason: "the portal refuses a token that was renewed moments ago".to_owned(),

@@ -1,6 +1,9 @@
 //! Reading a token response, from the OAuth server or from an operator's import.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use crate::credential::{Grant, Secret};
 
@@ -28,28 +31,47 @@ pub enum GrantError {
 }
 
 impl Grant {
-    /// Reads a token response as JSON. `now` (unix seconds) turns `expires_in` into a time.
+    /// Reads a token response that an operator brings as JSON; see [`Grant::imported`].
     pub fn parse(body: &[u8], now: u64) -> Result<Self, GrantError> {
         let answer = object(body).ok_or(GrantError::NotJson)?;
         if has_error(&answer) {
             return Err(GrantError::Refusal);
         }
-        Self::from_object(answer, now)
+        Self::imported(answer, now)
+    }
+
+    /// Reads a token response that somebody kept. Nobody knows since when, so the server's own
+    /// `expires` is the better word, and `expires_in` is counted from `now` (unix seconds) only
+    /// where there is no other.
+    pub(crate) fn imported(answer: Map<String, Value>, now: u64) -> Result<Self, GrantError> {
+        let (lifetime, expires) = times(&answer);
+        let expires_at = expires.or_else(|| lifetime.map(|seconds| now.saturating_add(seconds)));
+        Self::read(answer, expires_at, None)
+    }
+
+    /// Reads a token response that has come this moment, which is `now` (unix seconds) by this
+    /// machine's clock. Its `expires_in` needs no clock that agrees with the server's; `expires`
+    /// does, and is asked only where there is nothing else.
+    pub(crate) fn answered(answer: Map<String, Value>, now: u64) -> Result<Self, GrantError> {
+        let (lifetime, expires) = times(&answer);
+        // A new token that is over already says that the clocks differ, and nothing of its time;
+        // believing it would renew at every call.
+        let lifetime = lifetime.filter(|seconds| *seconds > 0);
+        let left = expires.map(|at| at.saturating_sub(now)).filter(|seconds| *seconds > 0);
+        let good_for = lifetime.or(left).map(Duration::from_secs);
+        let expires_at = lifetime.map(|seconds| now.saturating_add(seconds)).or(expires);
+        Self::read(answer, expires_at, good_for.and_then(|time| Instant::now().checked_add(time)))
     }
 
     /// Numbers may be strings: the server's event posts and PHP tools write them so.
-    pub(crate) fn from_object(
+    fn read(
         mut answer: Map<String, Value>,
-        now: u64,
+        expires_at: Option<u64>,
+        good_until: Option<Instant>,
     ) -> Result<Self, GrantError> {
         let refresh = token(&mut answer, "refresh_token");
         // Asked first: an answer with only this one is worse than an answer with nothing.
         let access = token(&mut answer, "access_token")?;
-        let lifetime = answer.get("expires_in").and_then(number);
-        let expires_at = answer
-            .get("expires")
-            .and_then(number)
-            .or_else(|| lifetime.map(|seconds| now.saturating_add(seconds)));
         let mut text = |key| match answer.remove(key) {
             Some(Value::String(text)) if is_plain(&text, TEXT_MAX) => Some(text),
             _ => None,
@@ -58,6 +80,7 @@ impl Grant {
             access,
             refresh: refresh?,
             expires_at,
+            good_until,
             member_id: text("member_id").map(|id| id.to_ascii_lowercase()),
             client_endpoint: text("client_endpoint"),
             user_id: answer.get("user_id").and_then(number),
@@ -90,6 +113,12 @@ pub(crate) fn number(value: &Value) -> Option<u64> {
         Value::String(text) => text.trim().parse().ok(),
         _ => None,
     }
+}
+
+/// `expires_in` and `expires`, where they are numbers.
+fn times(answer: &Map<String, Value>) -> (Option<u64>, Option<u64>) {
+    let read = |key| answer.get(key).and_then(number);
+    (read("expires_in"), read("expires"))
 }
 
 fn token(answer: &mut Map<String, Value>, name: &'static str) -> Result<Secret, GrantError> {
@@ -130,8 +159,47 @@ mod tests {
         }
     }
 
+    /// What an answer with these fields, read at [`NOW`], leaves of its time: the time that is
+    /// stored, and the seconds until it counts as over.
+    fn answered(fields: &str) -> (Option<u64>, Option<u64>) {
+        let text = format!(r#"{{"access_token":"A","refresh_token":"R"{fields}}}"#);
+        let grant = Grant::answered(object(text.as_bytes()).unwrap(), NOW).unwrap();
+        let left = grant.good_until.map(|until| (until - Instant::now()).as_secs());
+        (grant.expires_at, left)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_lifetime_of_a_new_answer_counts_from_now_whatever_the_servers_clock_says() {
+        let lifetime = r#","expires_in":3600"#;
+        for servers_clock in [NOW, NOW - 7_200, NOW + 7_200, 0] {
+            let both = format!(r#"{lifetime},"expires":{}"#, servers_clock + 3_600);
+            assert_eq!(answered(&both), (Some(NOW + 3_600), Some(3_600)), "{servers_clock}");
+        }
+        assert_eq!(answered(lifetime), (Some(NOW + 3_600), Some(3_600)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_lifetime_the_servers_clock_is_believed_as_far_as_it_can_be() {
+        let at = |at| format!(r#","expires":{at}"#);
+        assert_eq!(answered(&at(NOW + 60)), (Some(NOW + 60), Some(60)));
+        // Over when it comes: the clocks differ, and the portal will say when it is.
+        assert_eq!(answered(&at(NOW)), (Some(NOW), None));
+        assert_eq!(answered(&at(NOW - 7_200)), (Some(NOW - 7_200), None));
+        assert_eq!(answered(r#","expires_in":0"#), (None, None));
+        assert_eq!(answered(""), (None, None));
+        // Longer than any clock reaches.
+        assert_eq!(answered(r#","expires_in":18446744073709551615"#), (Some(u64::MAX), None));
+    }
+
     #[test]
-    fn the_expiry_is_counted_from_now_when_only_the_lifetime_is_given() {
+    fn an_imported_pair_has_the_time_of_its_own_and_no_measured_one() {
+        let text = r#"{"access_token":"A","refresh_token":"R","expires":5,"expires_in":3600}"#;
+        let grant = Grant::parse(text.as_bytes(), NOW).unwrap();
+        assert_eq!((grant.expires_at, grant.good_until), (Some(5), None));
+    }
+
+    #[test]
+    fn an_imports_expiry_is_counted_from_now_when_only_the_lifetime_is_given() {
         let parse = |text: &str| Grant::parse(text.as_bytes(), NOW).unwrap().expires_at;
         let with = |fields: &str| format!(r#"{{"access_token":"A","refresh_token":"R"{fields}}}"#);
         assert_eq!(parse(&with(r#","expires_in":"3600""#)), Some(NOW + 3600));

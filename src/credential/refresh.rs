@@ -61,9 +61,7 @@ impl Credential {
             }
             match self.take_over(&mut chains).await {
                 Ok(None) => break,
-                Ok(Some(token))
-                    if token.expires_at.is_none() || !token.is_past_expiry(unix_now()) =>
-                {
+                Ok(Some(token)) if token.expires_at.is_none() || !token.is_past_expiry() => {
                     return Ok(token);
                 }
                 Ok(Some(_expired)) => {}
@@ -87,7 +85,7 @@ impl Credential {
         let begun = Instant::now();
         match self.custody.rotate(&self.portal, &self.app(), chain).await {
             Rotation::Renewed(grant, stored) => {
-                let origin = Origin::Renewed { at: unix_now() };
+                let origin = Origin::Renewed { at: Instant::now(), good_until: grant.good_until };
                 let token = Token::new(chain.generation, grant.access, grant.expires_at, origin);
                 let token = self.publish(chain, token);
                 failpoint::hit("after_publish");
@@ -133,8 +131,8 @@ impl Credential {
             status.user_id = chain.user_id;
             status.issued_at = Some(chain.issued_at);
             status.last_error = None;
-            if let Origin::Renewed { at } = token.origin {
-                status.refreshed_at = Some(at);
+            if token.age().is_some() {
+                status.refreshed_at = Some(unix_now());
             }
         });
         token

@@ -114,7 +114,7 @@ fn json(refusal: &Refusal, request_id: &str) -> String {
         "error_description": refusal.description,
         "gateway": {
             "request_id": request_id,
-            "executed": refusal.kind.executed().as_str(),
+            "executed": refusal.executed.as_str(),
         },
     })
     .to_string()
@@ -127,7 +127,7 @@ fn xml(refusal: &Refusal, request_id: &str) -> String {
         "<response><error>{}</error><error_description>{description}</error_description>\
          <gateway><request_id>{request_id}</request_id><executed>{}</executed></gateway></response>",
         refusal.kind.code(),
-        refusal.kind.executed().as_str(),
+        refusal.executed.as_str(),
     )
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::config::Endpoint;
 use crate::credential::{State, Token, Unavailable};
 use crate::error::{Kind, Refusal};
-use crate::gateway::forward::{Forward, unix_now};
+use crate::gateway::forward::Forward;
 use crate::gateway::reply::Reply;
 use crate::gateway::verdict::Finding;
 use crate::portal::{Budget, Slot};
@@ -55,7 +55,7 @@ impl Forward<'_> {
                 Step::Deliver
             }
             Finding::MaybeExpired => {
-                if !token.is_doubtful(unix_now()) {
+                if !token.is_doubtful() {
                     return Step::Deliver;
                 }
                 // Where an expired token was refused twice, neither place is proven wrong.

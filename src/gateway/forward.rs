@@ -3,19 +3,20 @@
 
 use std::io::IoSlice;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use tokio::time::Instant;
 
 use crate::config;
 use crate::credential::Token;
 use crate::error::{Kind, Refusal};
+use crate::failpoint;
 use crate::gateway::Gateway;
 use crate::gateway::admit::Call;
 use crate::gateway::answer::Timing;
 use crate::gateway::body::Body;
 use crate::gateway::deadline::Elapsed;
 use crate::gateway::decide::Step;
+use crate::gateway::guard::Reached;
 use crate::gateway::head::Framing;
 use crate::gateway::inbound::{Inbound, Stop};
 use crate::gateway::query::Carries;
@@ -88,6 +89,7 @@ impl<'f> Forward<'f> {
             let slot = self.slot();
             let started = Instant::now();
             let (mut conn, reply, sent) = self.exchange(inbound, slot, token.as_deref()).await?;
+            failpoint::hit("answered");
             let finding = self.judge(inbound, &mut conn, &reply).await?;
             self.timing.portal += started.elapsed();
             if finding == Finding::Ordinary {
@@ -126,7 +128,7 @@ impl<'f> Forward<'f> {
         let Some(token) = current else {
             return Err(self.unavailable(credential.why_unavailable()).into());
         };
-        if !token.is_past_expiry(unix_now()) {
+        if !token.is_past_expiry() {
             return Ok(Some(token));
         }
         self.renew(&token).await.map(Some).map_err(Stop::Refuse)
@@ -185,6 +187,7 @@ impl<'f> Forward<'f> {
         slot: Slot,
         token: Option<&Token>,
     ) -> Result<(Reply, Sent), Failure> {
+        inbound.under_way.reached = Reached::Portal;
         let to_head = self.call.manner.head_only;
         let head = match token {
             Some(token) => self.call.head.with(slot, &token.access),
@@ -366,11 +369,6 @@ fn broke(conn: &Conn) -> Failure {
     } else {
         Failure::Untouched
     }
-}
-
-/// Unix time in seconds.
-pub(crate) fn unix_now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 impl From<Elapsed> for Failure {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::error::{Kind, Refusal};
 use crate::gateway::buffer::{Buffer, poll_fill_slot};
 use crate::gateway::deadline::Deadline;
+use crate::gateway::guard::UnderWay;
 use crate::gateway::head::Scan;
 use crate::gateway::wire::ClientStream;
 
@@ -16,6 +17,8 @@ pub(crate) struct Inbound<S> {
     pub(crate) stream: S,
     pub(crate) inbox: Option<Buffer>,
     pub(crate) deadline: Deadline,
+    /// The request that is being served.
+    pub(crate) under_way: UnderWay,
 }
 
 /// Why a request cannot go on.

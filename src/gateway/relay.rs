@@ -4,6 +4,7 @@
 use std::io::IoSlice;
 use std::time::Duration;
 
+use crate::failpoint;
 use crate::gateway::chunked::{Broken, Chunked};
 use crate::gateway::deadline::Deadline;
 use crate::gateway::head::Framing;
@@ -201,7 +202,9 @@ impl Pace<'_> {
         client: &mut S,
         slices: &mut [IoSlice<'_>],
     ) -> Result<(), Delivered> {
-        match self.deadline.limit(CLIENT_STALL, write_all(client, slices)).await {
+        let written = self.deadline.limit(CLIENT_STALL, write_all(client, slices)).await;
+        failpoint::hit("relay");
+        match written {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Delivered::ClientGone),
         }

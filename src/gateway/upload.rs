@@ -177,7 +177,7 @@ impl Upload {
             if inbound.inbox.is_none() {
                 inbound.inbox = Some(Buffer::lend_large());
             }
-            let Inbound { stream, inbox, deadline } = &mut *inbound;
+            let Inbound { stream, inbox, deadline, .. } = &mut *inbound;
             let reading = poll_fn(|cx| {
                 if let Some(conn) = conn.as_deref_mut()
                     && conn.poll_answer(cx).is_ready()

@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use crate::gateway::Gateway;
 use crate::gateway::deadline::Clock;
+use crate::gateway::guard::UnderWay;
 use crate::gateway::inbound::Inbound;
 use crate::gateway::listener::Bound;
 use crate::gateway::upstream;
@@ -218,7 +219,8 @@ impl Worker {
     }
 
     fn serve<S: ClientStream>(&self, stream: S, seat: Seat) {
-        let inbound = Inbound { stream, inbox: None, deadline: self.clock.watch() };
+        let deadline = self.clock.watch();
+        let inbound = Inbound { stream, inbox: None, deadline, under_way: UnderWay::nothing() };
         let gateway = self.gateway.clone();
         tokio::spawn(async move {
             gateway.serve(inbound).await;

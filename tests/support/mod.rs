@@ -25,7 +25,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use b24gate::sandbox::{Sandbox, Seed};
@@ -50,6 +50,7 @@ pub struct Setup {
     portal: String,
     more: String,
     log_level: String,
+    environment: Vec<(String, String)>,
 }
 
 /// Everything the process has written to standard error.
@@ -78,6 +79,7 @@ impl Setup {
             portal: format!("url = \"{}\"\n", seed.portal_url),
             more: String::new(),
             log_level: "debug".to_owned(),
+            environment: Vec::new(),
         }
     }
 
@@ -117,6 +119,12 @@ impl Setup {
     /// `B24GATE_LOG`
     pub fn log_level(mut self, level: &str) -> Self {
         level.clone_into(&mut self.log_level);
+        self
+    }
+
+    /// Adds a variable to the environment of every process.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -193,6 +201,7 @@ impl Setup {
         let mut command = Command::new(env!("CARGO_BIN_EXE_b24gate"));
         command.args(arguments).arg("--config").arg(self.config()).arg("--state").arg(self.state());
         command.env("B24GATE_LOG", &self.log_level).env_remove("STATE_DIRECTORY");
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 }
@@ -220,7 +229,8 @@ impl Gate {
 
     /// All log lines so far.
     pub fn log(&self) -> String {
-        self.log.lines.lock().unwrap().join("\n")
+        let lines = self.log.lines.lock();
+        lines.unwrap_or_else(PoisonError::into_inner).join("\n")
     }
 
     /// The first log line that holds `text`, waited for.

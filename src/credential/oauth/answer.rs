@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::credential::grant::{GrantError, has_error, number, object};
 use crate::credential::{Grant, RawAnswer};
+use crate::transport::today;
 
 /// Longest error code kept, characters.
 const CODE_MAX: usize = 64;
@@ -70,7 +71,7 @@ impl RawAnswer {
     /// Reads the pair. Success is status 200, no error, and both tokens; nothing else is.
     pub fn grant(&self) -> Result<Grant, RefreshFailure> {
         let answer = self.success()?;
-        Grant::from_object(answer, self.at).map_err(|error| {
+        Grant::answered(answer, self.at).map_err(|error| {
             if !self.complete {
                 return RefreshFailure::ambiguous("connection_lost");
             }
@@ -194,6 +195,14 @@ impl fmt::Display for RefreshFailure {
             "name" => f.write_str("the OAuth server's name does not resolve"),
             "connect" | "connect_timeout" => f.write_str("the OAuth server cannot be reached"),
             "tls" => f.write_str("the OAuth server's certificate is not trusted"),
+            "tls_date" => {
+                let date = today();
+                write!(
+                    f,
+                    "the OAuth server's certificate has expired or is not valid yet, if this \
+                     machine's clock is right: it says {date}"
+                )
+            }
             "timeout" => f.write_str("the OAuth server does not answer in time"),
             "connection_lost" => f.write_str("the OAuth server broke off the connection"),
             "bad_answer" | "answer_too_long" | "missing_refresh_token" => {

@@ -80,6 +80,7 @@ pub(super) async fn send(
             TransportError::Name(_) => "name",
             TransportError::Connect(_) => "connect",
             TransportError::Timeout => "connect_timeout",
+            TransportError::Tls(_) if error.date_fault().is_some() => "tls_date",
             TransportError::Tls(_) | TransportError::Roots { .. } => "tls",
         })
     })?;

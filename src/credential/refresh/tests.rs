@@ -267,11 +267,41 @@ async fn a_token_renewed_moments_ago_that_was_never_accepted_is_not_renewed_agai
 
 #[tokio::test]
 async fn a_renewed_token_that_is_already_past_its_expiry_is_renewed_again() {
-    let short = pair(2).replace("3600", "0");
+    let short = pair(2).replace("3600", "30");
     let scene = Scene::new([Line::Answer(200, short), Line::Answer(200, pair(3))]).await;
-    scene.credential.renew(Generation(1)).await.unwrap();
+    let token = scene.credential.renew(Generation(1)).await.unwrap();
+    assert!(!token.is_past_expiry());
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(30)).await;
+    tokio::time::resume();
+    assert!(token.is_past_expiry());
     scene.credential.renew(Generation(2)).await.unwrap();
     assert_eq!(scene.exchanges(), 2);
+}
+
+#[tokio::test]
+async fn a_renewed_pair_that_claims_to_be_over_already_is_not_renewed_in_a_circle() {
+    // What a server says whose clock is two hours behind, or ours two hours ahead.
+    let behind = pair(2).replace("\"expires_in\":3600", "\"expires\":1600000000");
+    for over in [behind, pair(2).replace("3600", "0")] {
+        let scene = Scene::new([Line::Answer(200, over), Line::Answer(200, pair(3))]).await;
+        let token = scene.credential.renew(Generation(1)).await.unwrap();
+        assert!(!token.is_past_expiry());
+        scene.credential.renew(Generation(2)).await.unwrap_err();
+        assert_eq!(scene.exchanges(), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_is_stored_of_a_renewed_pair_is_a_time_of_this_machines_clock() {
+    // The server's clock is years ahead.
+    let answer = pair(2).replace("\"expires_in\"", "\"expires\":3000000000,\"expires_in\"");
+    let scene = Scene::new([Line::Answer(200, answer)]).await;
+    let before = unix_now();
+    scene.credential.renew(Generation(1)).await.unwrap();
+    let bounds = before + 3_600..=unix_now() + 3_600;
+    assert!(bounds.contains(&scene.credential.state().expires_at.unwrap()));
+    assert!(bounds.contains(&scene.restarted().await.state().expires_at.unwrap()));
 }
 
 #[tokio::test]

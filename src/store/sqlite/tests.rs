@@ -53,6 +53,7 @@ fn grant(number: u32) -> Grant {
         access: Secret::new(format!("A-canary-{number}")),
         refresh: Secret::new(format!("R-canary-{number}")),
         expires_at: Some(2_000_000_000 + u64::from(number)),
+        good_until: None,
         member_id: Some("a223c6b3710f85df22e9377d6c4f7553".to_owned()),
         user_id: Some(7),
         client_endpoint: Some("https://acme.bitrix24.com/rest/".to_owned()),

@@ -1,0 +1,18 @@
+//! What the machine does to the gateway: clocks that jump, code that panics, and that no pair is
+//! lost by it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::print_stderr,
+    clippy::needless_pass_by_value,
+    reason = "a test fails loudly, and json!() stands where it is used"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod clock; // wall clocks that are wrong or jump, and the time that passes in a suspend
+mod panics; // code that fails in the middle of a call or of a renewal
