@@ -6,6 +6,7 @@
 //! cannot put an older pair over a newer one.
 
 mod directory;
+mod journal;
 mod key;
 mod rows;
 mod sealed;
@@ -147,6 +148,30 @@ pub struct Record {
     pub answers: Vec<Answered>,
 }
 
+impl Record {
+    /// What is known of a portal before anything was found.
+    fn new(portal: &str) -> Self {
+        Self {
+            portal: portal.to_owned(),
+            inject: None,
+            endpoint: None,
+            credential: None,
+            spares: Vec::new(),
+            answers: Vec::new(),
+        }
+    }
+
+    /// The record of a portal, made if there is none.
+    fn of<'a>(records: &'a mut Vec<Self>, portal: &str) -> Option<&'a mut Self> {
+        let place = records.iter().position(|record| record.portal == portal);
+        let place = place.unwrap_or_else(|| {
+            records.push(Self::new(portal));
+            records.len() - 1
+        });
+        records.get_mut(place)
+    }
+}
+
 /// An answer of the OAuth server that lies in the journal or in the spool.
 #[derive(Debug)]
 pub struct Answered {
@@ -156,8 +181,9 @@ pub struct Answered {
     pub generation: Generation,
     /// When it was written, unix seconds.
     pub at: u64,
-    /// Whether it was written by this store. If not, the database is a new one (the old was damaged
-    /// or removed), and its chain numbers mean nothing.
+    /// Whether it was written by this store, for a chain that the database knows. If not, the
+    /// database is a new one (the old was damaged or removed) or one from before this chain, and
+    /// the chain's number means nothing.
     pub ours: bool,
     /// The answer.
     pub answer: RawAnswer,

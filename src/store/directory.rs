@@ -3,12 +3,13 @@
 //!
 //! Everything is asked of the open descriptor, so that what was checked is what is used.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, openat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat};
 
 use crate::store::StateError;
 
@@ -43,6 +44,20 @@ impl Directory {
             ));
         }
         Ok(directory)
+    }
+
+    /// As [`Directory::open_private`], and makes the directory if it is not there.
+    pub(crate) fn make_private(path: &Path) -> Result<Self, StateError> {
+        match DirBuilder::new().mode(0o700).create(path) {
+            Ok(()) => {
+                if let Some(parent) = path.parent() {
+                    Self::open_elsewhere(parent)?.sync()?;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(source) => return Err(StateError::Io { path: path.to_owned(), source }),
+        }
+        Self::open_private(path)
     }
 
     /// Opens the directory of a file that the operator placed elsewhere; only the file is checked.
@@ -108,23 +123,84 @@ impl Directory {
     pub(crate) fn publish(&self, name: &str, content: &[u8]) -> Result<(), StateError> {
         use io::Write as _;
         let draft = format!("{name}.new");
-        match rustix::fs::unlinkat(&self.handle, &draft, AtFlags::empty()) {
-            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-            Err(error) => return Err(io_error(&self.path.join(&draft), error)),
-        }
+        self.remove(&draft)?;
         let mut file = self.create(&draft)?;
-        file.write_all(content)
-            .and_then(|()| file.sync_all())
-            .map_err(|error| StateError::Io { path: self.path.join(&draft), source: error })?;
+        if let Err(source) = file.write_all(content).and_then(|()| file.sync_all()) {
+            // Half a draft is of no use and takes room on a disk that may be full. What matters is
+            // the first error.
+            self.remove(&draft).unwrap_or_default();
+            return Err(StateError::Io { path: self.path.join(&draft), source });
+        }
         rustix::fs::renameat(&self.handle, &draft, &self.handle, name)
             .map_err(|error| io_error(&self.path.join(name), error))?;
         self.sync()
+    }
+
+    /// Removes a file; it may be gone already.
+    pub(crate) fn remove(&self, name: &str) -> Result<(), StateError> {
+        match rustix::fs::unlinkat(&self.handle, name, AtFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+            Err(error) => Err(io_error(&self.path.join(name), error)),
+        }
+    }
+
+    /// Gives a file another name, which nothing may have yet.
+    pub(crate) fn rename(&self, from: &str, to: &str) -> Result<(), StateError> {
+        rustix::fs::renameat(&self.handle, from, &self.handle, to)
+            .map_err(|error| io_error(&self.path.join(from), error))
+    }
+
+    /// The names in it, those that are text; the rest are not ours.
+    pub(crate) fn names(&self) -> Result<Vec<String>, StateError> {
+        let failed = |error| io_error(&self.path, error);
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.handle).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            names.extend(entry.file_name().to_str().ok().map(str::to_owned));
+        }
+        Ok(names)
     }
 
     /// Makes names that were added durable.
     pub(crate) fn sync(&self) -> Result<(), StateError> {
         rustix::fs::fsync(&self.handle).map_err(|error| io_error(&self.path, error))
     }
+}
+
+/// A file or a directory as it was found under its name once.
+#[derive(Debug)]
+pub(crate) struct Mark {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Mark {
+    pub(crate) fn of(path: &Path) -> Result<Self, StateError> {
+        let (device, inode) =
+            inode(path).map_err(|source| StateError::Io { path: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned(), device, inode })
+    }
+
+    /// Fails when the name leads elsewhere by now: whoever holds the file open would not notice.
+    pub(crate) fn check(&self) -> Result<(), StateError> {
+        match inode(&self.path) {
+            Ok(found) if found == (self.device, self.inode) => Ok(()),
+            Ok(_) => Err(self.gone("is another one than the one that was opened")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(self.gone("was removed or unmounted while it was in use"))
+            }
+            Err(source) => Err(StateError::Io { path: self.path.clone(), source }),
+        }
+    }
+
+    fn gone(&self, problem: &str) -> StateError {
+        StateError::unsafe_path(&self.path, problem, "put it back, or restart b24gate".to_owned())
+    }
+}
+
+fn inode(path: &Path) -> io::Result<(u64, u64)> {
+    path.symlink_metadata().map(|found| (found.dev(), found.ino()))
 }
 
 fn check_file(path: &Path, stat: &Stat) -> Result<(), StateError> {

@@ -6,12 +6,13 @@ mod load;
 mod look;
 mod seats;
 
-pub(super) use load::{load, load_chain};
+pub(super) use load::{load, load_chain, standings};
 pub(super) use look::{alerted, ledger, remember_alert, seen};
 pub(super) use seats::{add, promote};
 
 use sha2::{Digest as _, Sha256};
 use sqlx::SqliteConnection;
+use sqlx::sqlite::SqlitePool;
 
 use crate::config::{Endpoint, Inject};
 use crate::credential::{ChainId, Generation, Grant, Link, Secret, State, unix_now};
@@ -22,6 +23,12 @@ use crate::store::sealed::{CannotSeal, Field, Place, Sealer};
 struct Found {
     generation: Generation,
     refresh_hash: String,
+}
+
+/// Fails as [`intend`] would, and writes nothing.
+pub(super) async fn is_standing(pool: &SqlitePool, link: Link<'_>) -> Result<(), StoreError> {
+    let mut connection = pool.acquire().await?;
+    standing(&mut connection, link).await.map(drop)
 }
 
 pub(super) async fn intend(

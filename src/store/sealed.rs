@@ -57,9 +57,20 @@ impl Sealer {
     }
 
     pub(super) fn seal(&self, place: Place<'_>, secret: &Secret) -> Result<Vec<u8>, CannotSeal> {
+        self.seal_bytes(&place.bytes(), secret.expose().as_bytes())
+    }
+
+    pub(super) fn open(&self, place: Place<'_>, sealed: &[u8]) -> Result<Secret, DoesNotOpen> {
+        let bytes = self.open_bytes(&place.bytes(), sealed)?;
+        std::str::from_utf8(&bytes).map(Secret::new).map_err(|_not_text| DoesNotOpen)
+    }
+
+    /// Seals what is not a token, together with a label of the caller's. A label must not begin
+    /// with [`VERSION`], by which the places of tokens begin.
+    pub(super) fn seal_bytes(&self, label: &[u8], bytes: &[u8]) -> Result<Vec<u8>, CannotSeal> {
         let mut nonce = [0; NONCE];
         getrandom::fill(&mut nonce).map_err(|_no_detail| CannotSeal)?;
-        let payload = Payload { msg: secret.expose().as_bytes(), aad: &place.bytes() };
+        let payload = Payload { msg: bytes, aad: label };
         let text =
             self.0.encrypt(&XNonce::from(nonce), payload).map_err(|_no_detail| CannotSeal)?;
         let mut sealed = Vec::with_capacity(1 + NONCE + text.len());
@@ -69,20 +80,25 @@ impl Sealer {
         Ok(sealed)
     }
 
-    pub(super) fn open(&self, place: Place<'_>, sealed: &[u8]) -> Result<Secret, DoesNotOpen> {
+    /// Opens what [`Sealer::seal_bytes`] made.
+    pub(super) fn open_bytes(
+        &self,
+        label: &[u8],
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, DoesNotOpen> {
         let Some((&VERSION, rest)) = sealed.split_first() else {
             return Err(DoesNotOpen);
         };
         let (nonce, text) = rest.split_first_chunk::<NONCE>().ok_or(DoesNotOpen)?;
-        let payload = Payload { msg: text, aad: &place.bytes() };
-        let bytes = self
-            .0
-            .decrypt(&XNonce::from(*nonce), payload)
+        self.0
+            .decrypt(&XNonce::from(*nonce), Payload { msg: text, aad: label })
             .map(Zeroizing::new)
-            .map_err(|_no_detail| DoesNotOpen)?;
-        std::str::from_utf8(&bytes).map(Secret::new).map_err(|_not_text| DoesNotOpen)
+            .map_err(|_no_detail| DoesNotOpen)
     }
 }
+
+/// How much longer the sealed text is than the plain one.
+pub(super) const OVERHEAD: usize = 1 + NONCE + 16;
 
 impl Place<'_> {
     /// Unambiguous: fixed lengths first, the name last.

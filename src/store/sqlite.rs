@@ -4,129 +4,35 @@
 //! all the work, so writers never meet; what belongs together is one transaction, and every write
 //! after an exchange carries the generation it started from in its `WHERE`.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+mod damage;
+mod open;
 
-use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+pub use open::OpenError;
+
+use std::sync::Arc;
+
 use sqlx::pool::PoolConnection;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{ConnectOptions as _, Connection as _, SqlSafeStr as _, Sqlite, SqliteConnection};
+use sqlx::sqlite::SqlitePool;
+use sqlx::{Sqlite, SqliteConnection};
 
-use crate::config::{self, Endpoint, Inject};
+use crate::config::{Endpoint, Inject};
 use crate::credential::{ChainId, Generation, Grant, Link, RawAnswer, Secret, State};
-use crate::store::directory::{Directory, Missing};
-use crate::store::key::{Key, KeyError, Sealed, origin};
+use crate::store::journal::{Journal, Pair};
 use crate::store::rows;
-use crate::store::sealed::{Field, Place, Sealer};
+use crate::store::sealed::Sealer;
 use crate::store::{
-    Added, LedgerEntry, Pending, Record, Seat, StateDirectory, StateError, Store, StoreError,
-    StoredCredential,
+    Added, LedgerEntry, Pending, Record, Seat, Store, StoreError, StoredCredential,
 };
-
-/// Every step of the schema, oldest first; a published step never changes.
-const MIGRATIONS: [(i64, &str, &str); 2] = [
-    (1, "custody", include_str!("migrations/0001_custody.sql")),
-    (2, "spares", include_str!("migrations/0002_spares.sql")),
-];
-
-/// How long a statement waits for a backup tool that reads the file.
-const BUSY: Duration = Duration::from_secs(5);
-
-/// How long a write waits for the writes before it.
-const QUEUE: Duration = Duration::from_secs(10);
-
-/// The text whose seal tells the right key.
-const PROOF: &str = "b24gate";
 
 /// Credentials in a SQLite file, the tokens sealed.
 #[derive(Debug)]
 pub struct SqliteStore {
     pool: SqlitePool,
-    sealer: Sealer,
-}
-
-/// Why the store does not open. Nothing was changed that was there before.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// `[store] url` is not a file of SQLite's.
-    #[error("store url {0:?} is not of the form sqlite:FILE")]
-    Url(String),
-    /// The database file is not safe.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// There is no key, or not the right one.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    /// It was written by a later version.
-    #[error("{} was written by a newer b24gate (schema {found}, this one knows {known}); \
-             use that version again, or restore a backup made before the update", path.display())]
-    Newer {
-        /// The database file.
-        path: PathBuf,
-        /// Its schema.
-        found: i64,
-        /// The newest schema of this version.
-        known: i64,
-    },
-    /// SQLite refuses.
-    #[error("{}: {source}", path.display())]
-    Database {
-        /// The database file.
-        path: PathBuf,
-        /// What it said.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-}
-
-impl OpenError {
-    /// 2 for the configuration, 3 for unsafe or missing files, 1 for the rest.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Url(_) => 2,
-            Self::State(_) | Self::Key(_) => 3,
-            Self::Newer { .. } | Self::Database { .. } => 1,
-        }
-    }
+    sealer: Arc<Sealer>,
+    journal: Journal,
 }
 
 impl SqliteStore {
-    /// Opens the database that `settings` names, and makes it on first start. `state` must stay
-    /// open as long as the store: its lock is what keeps other processes out.
-    pub async fn open(state: &StateDirectory, settings: &config::Store) -> Result<Self, OpenError> {
-        let path = database_path(state.path(), &settings.url)?;
-        prepare(state, &path)?;
-        refuse_newer(&path).await?;
-        let failed = |source: MigrateError| database_error(&path, source);
-        let options = options(&path)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true);
-        let pool = SqlitePoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(QUEUE)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .connect_with(options)
-            .await
-            .map_err(|source| database_error(&path, source))?;
-        migrations().run(&pool).await.map_err(failed)?;
-        let sealed = what_is_sealed(&pool).await.map_err(|error| database_error(&path, error))?;
-        let key = Key::load(state, &settings.key, sealed)?;
-        let store = Self { pool, sealer: Sealer::new(&key) };
-        if store.proves(sealed).await.map_err(|error| database_error(&path, error))? {
-            Ok(store)
-        } else {
-            Err(KeyError::Wrong { origin: origin(state, &settings.key) }.into())
-        }
-    }
-
-    /// Whether there is a database to open in `state`; makes nothing.
-    pub fn is_there(state: &Path, settings: &config::Store) -> bool {
-        database_path(state, &settings.url).is_ok_and(|path| path.exists())
-    }
-
     /// Finishes what was begun and folds the write-ahead log into the file.
     pub async fn close(&self) {
         self.pool.close().await;
@@ -139,42 +45,59 @@ impl SqliteStore {
         Ok(transaction)
     }
 
-    /// Whether the key is the one that sealed what is there; takes it on when nothing is.
-    async fn proves(&self, sealed: Sealed) -> Result<bool, StoreError> {
-        let place = Place { portal: "", chain: 0, generation: Generation(0), field: Field::Proof };
-        let proof: Option<Vec<u8>> = sqlx::query_scalar("SELECT proof FROM seal WHERE id = 1")
-            .fetch_optional(&self.pool)
-            .await?;
-        let opens = proof.is_some_and(|proof| {
-            self.sealer.open(place, &proof).is_ok_and(|text| text.matches(PROOF))
-        });
-        if !opens && sealed == Sealed::Nothing {
-            let proof = self.sealer.seal(place, &Secret::new(PROOF))?;
-            sqlx::query("INSERT OR REPLACE INTO seal (id, proof) VALUES (1, ?)")
-                .bind(proof)
-                .execute(&self.pool)
-                .await?;
-            return Ok(true);
+    /// The journal's share of a chain that was added or promoted: its copy, and the slots of the
+    /// chains that it replaced.
+    async fn seated(&self, link: Link<'_>, pair: Pair<'_>) {
+        self.journal.copy(link, pair).await;
+        match rows::standings(&self.pool).await {
+            Ok(chains) => {
+                let replaced = chains.into_iter().filter(|chain| chain.is_replaced(link.portal));
+                self.journal.prune(link.portal, replaced.map(|chain| chain.id).collect()).await;
+            }
+            Err(error) => tracing::warn!(portal = link.portal, %error, "journal_not_tidied"),
         }
-        Ok(opens)
     }
 }
 
 impl Store for SqliteStore {
     fn load(&self) -> Pending<'_, Vec<Record>> {
-        Box::pin(rows::load(&self.pool, &self.sealer))
+        Box::pin(async move {
+            let moment = self.journal.moment();
+            let mut records = rows::load(&self.pool, &self.sealer).await?;
+            let chains = rows::standings(&self.pool).await?;
+            let found = self.journal.read().await?;
+            self.journal.complete(moment, &records, &found).await;
+            for mut found in found {
+                let chain = chains.iter().find(|chain| chain.is(found.answered.chain));
+                let (ours, portal) = (&mut found.answered.ours, &found.portal);
+                match chain {
+                    // The file of a chain that was replaced was not removed yet.
+                    Some(chain) if *ours && chain.is_replaced(portal) => continue,
+                    Some(chain) => *ours &= chain.portal == *portal,
+                    // The database is an earlier one, from before this chain.
+                    None => *ours = false,
+                }
+                if let Some(record) = Record::of(&mut records, portal) {
+                    record.answers.push(found.answered);
+                }
+            }
+            Ok(records)
+        })
     }
 
     fn intend<'a>(&'a self, link: Link<'a>) -> Pending<'a, ()> {
         Box::pin(async move {
+            // Asked first, so that no slot is made for a chain that is not there.
+            rows::is_standing(&self.pool, link).await?;
+            self.journal.prepare(link).await?;
             let mut transaction = self.begin().await?;
             rows::intend(transaction.connection()?, link).await?;
             Ok(transaction.commit().await?)
         })
     }
 
-    fn receive<'a>(&'a self, _link: Link<'a>, _answer: &'a RawAnswer) -> Pending<'a, ()> {
-        Box::pin(async move { Ok(()) })
+    fn receive<'a>(&'a self, link: Link<'a>, answer: &'a RawAnswer) -> Pending<'a, ()> {
+        Box::pin(self.journal.receive(link, answer))
     }
 
     fn commit<'a>(&'a self, link: Link<'a>, grant: &'a Grant) -> Pending<'a, Generation> {
@@ -182,6 +105,7 @@ impl Store for SqliteStore {
             let mut transaction = self.begin().await?;
             let stored = rows::commit(transaction.connection()?, &self.sealer, link, grant).await?;
             transaction.commit().await?;
+            self.journal.settle(link, grant.into()).await;
             Ok(stored)
         })
     }
@@ -192,6 +116,7 @@ impl Store for SqliteStore {
             let stored =
                 rows::recover(transaction.connection()?, &self.sealer, link, grant).await?;
             transaction.commit().await?;
+            self.journal.settle(link, grant.into()).await;
             Ok(stored)
         })
     }
@@ -200,7 +125,15 @@ impl Store for SqliteStore {
         Box::pin(async move {
             let mut transaction = self.begin().await?;
             rows::fail(transaction.connection()?, link, state).await?;
-            Ok(transaction.commit().await?)
+            transaction.commit().await?;
+            if self.journal.holds_refusal(link)
+                && let Ok(Some(stored)) =
+                    rows::load_chain(&self.pool, &self.sealer, link.portal, link.chain).await
+            {
+                let link = Link { generation: stored.generation, ..link };
+                self.journal.copy(link, (&stored).into()).await;
+            }
+            Ok(())
         })
     }
 
@@ -210,6 +143,8 @@ impl Store for SqliteStore {
             let added =
                 rows::add(transaction.connection()?, &self.sealer, portal, grant, seat).await?;
             transaction.commit().await?;
+            let Added { chain, generation, .. } = added;
+            self.seated(Link { portal, chain, generation }, grant.into()).await;
             Ok(added)
         })
     }
@@ -230,12 +165,19 @@ impl Store for SqliteStore {
             let (access, refresh) = (&found.access, &found.refresh);
             let generation = rows::promote(connection, &self.sealer, link, access, refresh).await?;
             transaction.commit().await?;
-            Ok(Some(StoredCredential { generation, intent_open: false, ..found }))
+            let found = StoredCredential { generation, intent_open: false, ..found };
+            self.seated(Link { generation, ..link }, (&found).into()).await;
+            Ok(Some(found))
         })
     }
 
-    fn forget_answers<'a>(&'a self, _portal: &'a str) -> Pending<'a, ()> {
-        Box::pin(async move { Ok(()) })
+    fn forget_answers<'a>(&'a self, portal: &'a str) -> Pending<'a, ()> {
+        Box::pin(async move {
+            let chains = rows::standings(&self.pool).await?;
+            let known = chains.into_iter().filter(|chain| chain.portal == portal);
+            let known: Vec<_> = known.map(|chain| chain.id).collect();
+            self.journal.forget_foreign(portal, known).await
+        })
     }
 
     fn ledger<'a>(&'a self, portal: &'a str, limit: u32) -> Pending<'a, Vec<LedgerEntry>> {
@@ -319,85 +261,6 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         Self::Unavailable(Box::new(error))
     }
-}
-
-fn database_path(state: &Path, url: &str) -> Result<PathBuf, OpenError> {
-    let refuse = || OpenError::Url(url.to_owned());
-    let rest = url.strip_prefix("sqlite:").ok_or_else(refuse)?;
-    let file = rest.strip_prefix("//").unwrap_or(rest);
-    let path = state.join(file);
-    if file.contains(['?', '#']) || file.starts_with(':') || path.file_name().is_none() {
-        return Err(refuse());
-    }
-    Ok(path)
-}
-
-/// Checks the database file and SQLite's own files beside it, and makes the first, because SQLite
-/// would make it readable for everybody that the umask allows.
-fn prepare(state: &StateDirectory, path: &Path) -> Result<(), OpenError> {
-    let elsewhere;
-    let directory = if path.parent() == Some(state.path()) {
-        state.directory()
-    } else {
-        elsewhere = Directory::open_elsewhere(path.parent().unwrap_or(path))?;
-        &elsewhere
-    };
-    let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-        return Err(OpenError::Url(path.display().to_string()));
-    };
-    directory.file(name, Missing::Create)?;
-    for suffix in ["-wal", "-shm", "-journal"] {
-        directory.file(&format!("{name}{suffix}"), Missing::Report)?;
-    }
-    Ok(())
-}
-
-fn options(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new().filename(path).busy_timeout(BUSY).disable_statement_logging()
-}
-
-fn migrations() -> Migrator {
-    let step = |(version, name, sql): (i64, &'static str, &'static str)| {
-        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
-    };
-    Migrator::with_migrations(MIGRATIONS.into_iter().map(step).collect())
-}
-
-/// Looks at the schema through a connection that cannot write.
-async fn refuse_newer(path: &Path) -> Result<(), OpenError> {
-    let failed = |source: sqlx::Error| database_error(path, source);
-    let mut connection = options(path).read_only(true).connect().await.map_err(failed)?;
-    let found = schema_of(&mut connection).await.map_err(failed)?;
-    connection.close().await.map_err(failed)?;
-    let known = MIGRATIONS.iter().map(|(version, ..)| *version).max().unwrap_or(0);
-    match found {
-        Some(found) if found > known => {
-            Err(OpenError::Newer { path: path.to_owned(), found, known })
-        }
-        _ => Ok(()),
-    }
-}
-
-async fn schema_of(connection: &mut SqliteConnection) -> Result<Option<i64>, sqlx::Error> {
-    let table = "SELECT COUNT(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'";
-    let tables: i64 = sqlx::query_scalar(table).fetch_one(&mut *connection).await?;
-    if tables == 0 {
-        return Ok(None);
-    }
-    sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations").fetch_one(connection).await
-}
-
-async fn what_is_sealed(pool: &SqlitePool) -> Result<Sealed, sqlx::Error> {
-    let any: bool =
-        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM chain)").fetch_one(pool).await?;
-    Ok(if any { Sealed::Credentials } else { Sealed::Nothing })
-}
-
-fn database_error(
-    path: &Path,
-    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> OpenError {
-    OpenError::Database { path: path.to_owned(), source: source.into() }
 }
 
 #[cfg(test)]

@@ -41,7 +41,8 @@ pub(in crate::store) async fn load(
     .fetch_all(pool)
     .await?;
     for row in &chains {
-        let portal: &str = row.try_get("portal")?;
+        // A damaged name belongs to no portal; that must not hide the others.
+        let portal: &str = row.try_get("portal").unwrap_or_default();
         let Some(record) = records.iter_mut().find(|record| record.portal == portal) else {
             continue;
         };
@@ -70,29 +71,49 @@ pub(in crate::store) async fn load_chain(
     row.map(|row| credential(&row, sealer)).transpose()
 }
 
+/// Where a chain stands.
+pub(in crate::store) struct Standing {
+    pub(in crate::store) id: ChainId,
+    pub(in crate::store) portal: String,
+    /// Active or spare; the others were replaced.
+    seated: bool,
+}
+
+impl Standing {
+    pub(in crate::store) fn is(&self, chain: ChainId) -> bool {
+        self.id == chain
+    }
+
+    pub(in crate::store) fn is_replaced(&self, portal: &str) -> bool {
+        !self.seated && self.portal == portal
+    }
+}
+
+/// Every chain that the database knows.
+pub(in crate::store) async fn standings(pool: &SqlitePool) -> Result<Vec<Standing>, StoreError> {
+    let rows = sqlx::query("SELECT id, portal, active = 1 OR spare = 1 AS seated FROM chain")
+        .fetch_all(pool)
+        .await?;
+    let standing = |row: &SqliteRow| {
+        let portal = row.try_get("portal").unwrap_or_default();
+        Ok(Standing { id: ChainId(row.try_get("id")?), portal, seated: row.try_get("seated")? })
+    };
+    rows.iter().map(standing).collect()
+}
+
 fn record(row: &SqliteRow) -> Result<Record, StoreError> {
-    let inject = match row.try_get::<Option<&str>, _>("inject")? {
-        Some("bearer") => Some(Inject::Bearer),
-        Some("parameter") => Some(Inject::Parameter),
+    let inject = match row.try_get::<Option<&str>, _>("inject") {
+        Ok(Some("bearer")) => Some(Inject::Bearer),
+        Ok(Some("parameter")) => Some(Inject::Parameter),
         _ => None,
     };
-    let host: Option<String> = row.try_get("endpoint_host")?;
-    let endpoint = match host {
-        Some(host) => Some(Endpoint {
-            tls: row.try_get("endpoint_tls")?,
-            host,
-            port: row.try_get("endpoint_port")?,
-        }),
-        None => None,
-    };
-    Ok(Record {
-        portal: row.try_get("name")?,
-        inject,
-        endpoint,
-        credential: None,
-        spares: Vec::new(),
-        answers: Vec::new(),
-    })
+    // What cannot be read is learned again.
+    let host = row.try_get::<Option<String>, _>("endpoint_host").unwrap_or_default();
+    let endpoint = host.and_then(|host| {
+        let (tls, port) = (row.try_get("endpoint_tls").ok()?, row.try_get("endpoint_port").ok()?);
+        Some(Endpoint { tls, host, port })
+    });
+    Ok(Record { inject, endpoint, ..Record::new(row.try_get("name")?) })
 }
 
 fn credential(row: &SqliteRow, sealer: &Sealer) -> Result<StoredCredential, StoreError> {
@@ -114,7 +135,7 @@ fn credential(row: &SqliteRow, sealer: &Sealer) -> Result<StoredCredential, Stor
         user_id: row.try_get::<Option<i64>, _>("user_id")?.map(unsigned),
         client_endpoint: row.try_get("client_endpoint")?,
         issued_at: unsigned(row.try_get("issued_at")?),
-        state: state(row.try_get("state")?, row.try_get("code")?),
+        state: state(row.try_get("state")?, row.try_get("code").unwrap_or_default()),
         intent_open: row.try_get("intent_open")?,
     })
 }

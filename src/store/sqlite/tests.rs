@@ -1,11 +1,22 @@
+mod corruption;
 mod damage;
+mod journal;
+mod spool;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
+use std::path::{Path, PathBuf};
+
+use sqlx::ConnectOptions as _;
+use sqlx::Connection as _;
+use zeroize::Zeroizing;
+
+use super::open::{database_path, options};
 use super::*;
-use crate::config::KeySource;
-use crate::store::StoredCredential;
+use crate::config::{self, KeySource};
+use crate::store::sealed::{Field, Place};
+use crate::store::{Answered, StateDirectory};
 
 fn settings(key: Option<&str>) -> config::Store {
     let key =
@@ -25,19 +36,36 @@ impl Home {
         self.0.path().join("state")
     }
 
+    fn slot(&self, name: &str) -> PathBuf {
+        self.path().join("journal").join(name)
+    }
+
     fn database(&self) -> PathBuf {
         self.path().join("b24gate.db")
     }
 
     async fn open(&self) -> (StateDirectory, SqliteStore) {
         let state = StateDirectory::open(&self.path()).unwrap();
-        let store = SqliteStore::open(&state, &settings(None)).await.unwrap();
+        let store = self.open_in(&state, None).await.unwrap();
         (state, store)
+    }
+
+    /// With a spool of its own.
+    async fn open_in(
+        &self,
+        state: &StateDirectory,
+        key: Option<&str>,
+    ) -> Result<SqliteStore, OpenError> {
+        SqliteStore::open_with(state, &settings(key), vec![self.spool()]).await
+    }
+
+    fn spool(&self) -> PathBuf {
+        self.0.path().join("spool")
     }
 
     async fn refused(&self, key: Option<&str>) -> OpenError {
         let state = StateDirectory::open(&self.path()).unwrap();
-        SqliteStore::open(&state, &settings(key)).await.unwrap_err()
+        self.open_in(&state, key).await.unwrap_err()
     }
 
     /// Changes the file behind the store's back.
@@ -63,6 +91,41 @@ fn grant(number: u32) -> Grant {
 /// The pair of the portal's first chain; its chain has the number of its generation at first.
 fn link(portal: &str, generation: u64) -> Link<'_> {
     Link { portal, chain: ChainId(1), generation: Generation(generation) }
+}
+
+fn raw(status: u16, body: &[u8]) -> RawAnswer {
+    let body = Zeroizing::new(body.to_vec());
+    RawAnswer { status, retry_after: None, at: 1_700_000_000, complete: true, body }
+}
+
+/// What the OAuth server says when it brings the pair of this number.
+fn brings(number: u32) -> RawAnswer {
+    let body = format!(
+        r#"{{"access_token":"A-canary-{number}","refresh_token":"R-canary-{number}","expires":1}}"#
+    );
+    raw(200, body.as_bytes())
+}
+
+async fn answers(store: &SqliteStore, portal: &str) -> Vec<Answered> {
+    let records = store.load().await.unwrap();
+    let found = records.into_iter().find(|record| record.portal == portal);
+    found.map(|record| record.answers).unwrap_or_default()
+}
+
+/// Whether the answer holds the pair of this number.
+fn holds(answered: &Answered, number: u32) -> bool {
+    let answer = &answered.answer;
+    let grant = Grant::parse(&answer.body, answer.at);
+    let holds = |grant: Grant| {
+        grant.access.matches(&format!("A-canary-{number}"))
+            && grant.refresh.matches(&format!("R-canary-{number}"))
+    };
+    answer.status == 200 && grant.is_ok_and(holds)
+}
+
+/// The chains and generations of what was found, latest first.
+fn places(answers: &[Answered]) -> Vec<(i64, u64)> {
+    answers.iter().map(|found| (found.chain.0, found.generation.0)).collect()
 }
 
 async fn import(store: &SqliteStore, portal: &str, grant: &Grant) -> Added {
@@ -207,8 +270,14 @@ async fn no_token_is_readable_in_any_file_of_the_state_directory() {
     let (_state, store) = home.open().await;
     import(&store, "acme", &grant(1)).await;
     store.commit(link("acme", 1), &grant(2)).await.unwrap();
-    for entry in fs::read_dir(home.path()).unwrap() {
-        let path = entry.unwrap().path();
+    let answer = raw(200, b"R-canary-raw");
+    store.receive(link("acme", 2), &answer).await.unwrap();
+    let folders = [home.path(), home.path().join("journal")];
+    let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap());
+    let files: Vec<_> =
+        entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect();
+    assert!(files.iter().any(|path| path.ends_with("acme-1.answer")), "{files:?}");
+    for path in files {
         let bytes = fs::read(&path).unwrap();
         assert!(!bytes.windows(6).any(|window| window == b"canary"), "{}", path.display());
         let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o7777;

@@ -67,15 +67,15 @@ async fn a_key_may_change_as_long_as_nothing_is_sealed() {
     let home = Home::new();
     drop(home.open().await);
     let state = StateDirectory::open(&home.path()).unwrap();
-    let other = settings(Some(&"ab".repeat(32)));
-    let store = SqliteStore::open(&state, &other).await.unwrap();
+    let other = "ab".repeat(32);
+    let store = home.open_in(&state, Some(&other)).await.unwrap();
     import(&store, "acme", &grant(1)).await;
     store.close().await;
-    SqliteStore::open(&state, &other).await.unwrap();
+    home.open_in(&state, Some(&other)).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_newer_schema_is_refused_and_the_file_is_left_as_it_was() {
+async fn f_50_a_newer_schema_is_refused_and_the_file_is_left_as_it_was() {
     let home = Home::new();
     let (state, store) = home.open().await;
     store.close().await;
@@ -89,19 +89,6 @@ async fn a_newer_schema_is_refused_and_the_file_is_left_as_it_was() {
     let error = home.refused(None).await;
     assert!(matches!(error, OpenError::Newer { found: 99, .. }), "{error}");
     assert_eq!(fs::read(home.database()).unwrap(), before);
-}
-
-#[tokio::test]
-async fn a_file_that_is_no_database_is_refused_and_left_as_it_was() {
-    let home = Home::new();
-    let (state, store) = home.open().await;
-    store.close().await;
-    drop((state, store));
-    let garbage = vec![0x5a; 8192];
-    fs::write(home.database(), &garbage).unwrap();
-    let error = home.refused(None).await;
-    assert!(matches!(error, OpenError::Database { .. }), "{error}");
-    assert_eq!(fs::read(home.database()).unwrap(), garbage);
 }
 
 #[tokio::test]
