@@ -277,7 +277,7 @@ fn wire_token(expires: u64, user: u32) -> String {
 /// Bitrix24 REST docs, OAuth: a code must be exchanged within 30 seconds.
 const CODE_TTL: Duration = Duration::from_secs(30);
 const TOKENS_MAX: usize = 200_000;
-const HISTORY_MAX: usize = 1_000;
+const HISTORY_MAX: usize = 100_000;
 const APP_NUMBER: u32 = 0x0001_4e2f;
 const PORTAL_NUMBER: u32 = 0x0000_a3c1;
 

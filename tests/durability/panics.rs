@@ -110,7 +110,7 @@ async fn f_60_a_panic_in_the_renewal_is_a_503_for_all_who_wait_and_costs_no_pair
         wait = wait.max(retry_after(&answer));
     }
     assert_eq!(portal.control().exchanges(), 0, "it failed before the exchange");
-    assert_logged(&gate, "refresh", "src/credential/refresh.rs");
+    assert_logged(&gate, "after_intent", "src/credential/rotation.rs");
 
     // A client that does as it is told is not told twice.
     tokio::time::sleep(Duration::from_secs(wait)).await;

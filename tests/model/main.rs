@@ -11,6 +11,7 @@
     reason = "a test fails loudly"
 )]
 
+mod disk;
 mod oracle;
 mod world;
 

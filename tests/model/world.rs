@@ -3,14 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use b24gate::config::{App, Endpoint, Inject};
+use b24gate::config::App;
 use b24gate::credential::{
     ChainId, Exchanging, FailureKind, Generation, Grant, Link, RawAnswer, RefreshFailure, Secret,
     State, TokenEndpoint,
 };
-use b24gate::store::{
-    Added, Answered, LedgerEntry, Pending, Record, Seat, Store, StoreError, StoredCredential,
-};
+use b24gate::store::{StoreError, StoredCredential};
 use tokio::sync::Notify;
 
 use crate::oracle::Oracle;
@@ -22,14 +20,14 @@ pub(crate) struct World(Arc<Mutex<Inside>>, Arc<Notify>);
 pub(crate) struct Inside {
     pub(crate) oracle: Oracle,
     pub(crate) rules: Rules,
-    chains: BTreeMap<i64, Row>,
-    journal: BTreeMap<i64, (Generation, RawAnswer)>,
+    pub(crate) chains: BTreeMap<i64, Row>,
+    pub(crate) journal: BTreeMap<i64, (Generation, RawAnswer)>,
     /// How often each refresh token was taken, by its number; chain * 1000 + n.
     taken: BTreeMap<u64, u32>,
     issued: BTreeMap<i64, u64>,
     killed: BTreeSet<i64>,
     /// Numbers of pairs that were made durable in any place.
-    durable: BTreeSet<u64>,
+    pub(crate) durable: BTreeSet<u64>,
     pub(crate) exchanges: usize,
     pub(crate) violations: Vec<String>,
     /// Whether a process that still runs gets no token any more.
@@ -48,13 +46,13 @@ pub(crate) struct Rules {
     pub(crate) shared: bool,
 }
 
-struct Row {
-    active: bool,
-    spare: bool,
-    generation: Generation,
+pub(crate) struct Row {
+    pub(crate) active: bool,
+    pub(crate) spare: bool,
+    pub(crate) generation: Generation,
     number: u64,
-    state: State,
-    intent: Option<Generation>,
+    pub(crate) state: State,
+    pub(crate) intent: Option<Generation>,
 }
 
 const USER: u64 = 7;
@@ -83,16 +81,12 @@ fn answer(number: u64) -> RawAnswer {
     }
 }
 
-fn number(refresh: &Secret) -> u64 {
+pub(crate) fn number(refresh: &Secret) -> u64 {
     refresh.expose().trim_start_matches('R').parse().unwrap()
 }
 
 fn chain_of(number: u64) -> i64 {
     i64::try_from(number / 1000).unwrap()
-}
-
-fn down() -> StoreError {
-    StoreError::Unavailable("no space left on device".into())
 }
 
 impl World {
@@ -141,7 +135,7 @@ impl World {
     }
 
     /// One step of the outside: fails, or is done, with a crash before or after.
-    async fn step<T>(
+    pub(crate) async fn step<T>(
         &self,
         place: &str,
         failures: &[&'static str],
@@ -182,7 +176,7 @@ impl World {
 }
 
 impl Inside {
-    fn stored(&self, id: i64) -> StoredCredential {
+    pub(crate) fn stored(&self, id: i64) -> StoredCredential {
         let row = &self.chains[&id];
         let grant = grant(row.number);
         StoredCredential {
@@ -229,7 +223,7 @@ impl Inside {
         self.issued[&chain_of(number)] == number
     }
 
-    fn commit(
+    pub(crate) fn commit(
         &mut self,
         link: Link<'_>,
         number: u64,
@@ -297,161 +291,5 @@ impl TokenEndpoint for World {
             })
             .await
         })
-    }
-}
-
-impl Store for World {
-    fn load(&self) -> Pending<'_, Vec<Record>> {
-        Box::pin(async move {
-            self.step("load", &[], |inside, _| {
-                let one = |active: bool, id: &i64| {
-                    let row = &inside.chains[id];
-                    (row.active == active && (active || row.spare)).then(|| Ok(inside.stored(*id)))
-                };
-                let answers = inside.journal.iter().map(|(id, (generation, answer))| Answered {
-                    chain: ChainId(*id),
-                    generation: *generation,
-                    at: 0,
-                    ours: true,
-                    answer: answer.clone(),
-                });
-                Ok(vec![Record {
-                    portal: "acme".to_owned(),
-                    inject: None,
-                    endpoint: None,
-                    credential: inside.chains.keys().find_map(|id| one(true, id)),
-                    spares: inside.chains.keys().filter_map(|id| one(false, id)).collect(),
-                    answers: answers.collect(),
-                }])
-            })
-            .await
-        })
-    }
-
-    fn intend<'a>(&'a self, link: Link<'a>) -> Pending<'a, ()> {
-        Box::pin(async move {
-            self.step("intend", &["disk full"], |inside, fault| {
-                let row = inside.chains.get_mut(&link.chain.0).ok_or(StoreError::Unknown)?;
-                if fault == "disk full" {
-                    return Err(down());
-                }
-                if row.generation != link.generation {
-                    return Err(StoreError::Superseded(row.generation));
-                }
-                row.intent = Some(link.generation);
-                Ok(())
-            })
-            .await
-        })
-    }
-
-    fn receive<'a>(&'a self, link: Link<'a>, answer: &'a RawAnswer) -> Pending<'a, ()> {
-        Box::pin(async move {
-            self.step("receive", &["disk full"], |inside, fault| {
-                if fault == "disk full" {
-                    return Err(down());
-                }
-                inside.journal.insert(link.chain.0, (link.generation, answer.clone()));
-                if let Ok(grant) = answer.grant() {
-                    inside.durable.insert(number(&grant.refresh));
-                }
-                Ok(())
-            })
-            .await
-        })
-    }
-
-    fn commit<'a>(&'a self, link: Link<'a>, grant: &'a Grant) -> Pending<'a, Generation> {
-        Box::pin(async move {
-            let faults = ["disk full", "done and reported failed"];
-            self.step("commit", &faults, |inside, fault| match fault {
-                "disk full" => Err(down()),
-                "done and reported failed" => {
-                    drop(inside.commit(link, number(&grant.refresh), true));
-                    Err(down())
-                }
-                _ => inside.commit(link, number(&grant.refresh), true),
-            })
-            .await
-        })
-    }
-
-    fn recover<'a>(&'a self, link: Link<'a>, grant: &'a Grant) -> Pending<'a, Generation> {
-        Box::pin(async move {
-            self.step("recover", &["disk full"], |inside, fault| match fault {
-                "disk full" => Err(down()),
-                _ => inside.commit(link, number(&grant.refresh), false),
-            })
-            .await
-        })
-    }
-
-    fn fail<'a>(&'a self, link: Link<'a>, state: &'a State) -> Pending<'a, ()> {
-        Box::pin(async move {
-            self.step("fail", &["disk full"], |inside, fault| {
-                let row = inside.chains.get_mut(&link.chain.0).ok_or(StoreError::Unknown)?;
-                if fault == "disk full" {
-                    return Err(down());
-                }
-                if row.generation == link.generation {
-                    row.state = state.clone();
-                    row.intent = None;
-                }
-                Ok(())
-            })
-            .await
-        })
-    }
-
-    fn add<'a>(&'a self, _: &'a str, _: &'a Grant, _: Seat) -> Pending<'a, Added> {
-        unreachable!("nothing is imported here")
-    }
-
-    fn promote<'a>(&'a self, _: &'a str, spare: ChainId) -> Pending<'a, Option<StoredCredential>> {
-        Box::pin(async move {
-            self.step("promote", &["disk full"], |inside, fault| {
-                if fault == "disk full" {
-                    return Err(down());
-                }
-                let above = inside.chains.values().map(|row| row.generation).max().unwrap();
-                for row in inside.chains.values_mut().filter(|row| row.active) {
-                    row.active = false;
-                }
-                let Some(row) = inside.chains.get_mut(&spare.0).filter(|row| row.spare) else {
-                    return Ok(None);
-                };
-                (row.active, row.spare, row.generation) = (true, false, above.next());
-                Ok(Some(inside.stored(spare.0)))
-            })
-            .await
-        })
-    }
-
-    fn forget_answers<'a>(&'a self, _: &'a str) -> Pending<'a, ()> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn ledger<'a>(&'a self, _: &'a str, _: u32) -> Pending<'a, Vec<LedgerEntry>> {
-        Box::pin(async { Ok(Vec::new()) })
-    }
-
-    fn seen<'a>(&'a self, _: &'a str, _: &'a Secret) -> Pending<'a, Option<LedgerEntry>> {
-        Box::pin(async { Ok(None) })
-    }
-
-    fn alerted(&self) -> Pending<'_, Vec<(String, String)>> {
-        Box::pin(async { Ok(Vec::new()) })
-    }
-
-    fn remember_alert<'a>(&'a self, _: &'a str, _: &'a str) -> Pending<'a, ()> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn remember_inject<'a>(&'a self, _: &'a str, _: Inject) -> Pending<'a, ()> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn remember_endpoint<'a>(&'a self, _: &'a str, _: Option<&'a Endpoint>) -> Pending<'a, ()> {
-        Box::pin(async { Ok(()) })
     }
 }
