@@ -16,6 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use crate::admin::{Admin, Readiness};
+use crate::alerts::Alerts;
 use crate::config::Config;
 use crate::control::Control;
 use crate::credential::{Custody, OAuth};
@@ -38,6 +39,7 @@ pub struct App {
     readiness: Arc<Readiness>,
     workers: Workers,
     side_doors: Vec<JoinHandle<()>>,
+    alerts: Alerts,
     addresses: Vec<String>,
     admin_url: String,
     /// Its lock keeps other processes out for as long as this one lives.
@@ -119,6 +121,8 @@ impl App {
             admin_url.clone(),
             spool,
         ));
+        let watched = (portals.clone(), custody.clone());
+        let alerts = Alerts::start(watched, &connector, config.alerts.clone(), &admin_url).await?;
         let readiness = Arc::new(Readiness::new(portals.clone()));
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = Workers::start(&gateway, &sockets, count)
@@ -145,6 +149,7 @@ impl App {
             readiness,
             workers,
             side_doors,
+            alerts,
         })
     }
 
@@ -203,6 +208,7 @@ impl App {
         });
         self.workers.drain().await;
         wait_for_exchanges(&self.custody, &self.portals).await;
+        self.alerts.stop().await;
         for door in self.side_doors {
             door.abort();
         }

@@ -3,6 +3,7 @@
 //! and [`Config::parse`], which report every problem at once, by file, line and key.
 
 mod address;
+mod alerts;
 mod document;
 mod file;
 mod keys;
@@ -42,6 +43,8 @@ pub struct Config {
     pub callback: Callback,
     /// Where credentials are kept.
     pub store: Store,
+    /// Who is told when a portal or the store needs a human.
+    pub alerts: Arc<Alerts>,
     /// OAuth applications by name.
     pub apps: BTreeMap<String, Arc<App>>,
     /// Portals by name.
@@ -117,6 +120,33 @@ pub enum KeySource {
     Environment(Secret),
 }
 
+/// `[alerts]`: either, both or neither.
+#[derive(Debug, Default)]
+pub struct Alerts {
+    /// Where alerts are posted.
+    pub webhook: Option<Webhook>,
+    /// What is started with an alert on its standard input.
+    pub command: Option<Command>,
+}
+
+/// `webhook`: its host may be shown, the rest of the URL may be a credential.
+#[derive(Debug)]
+pub struct Webhook {
+    /// Where it is.
+    pub server: Endpoint,
+    /// Path and query.
+    pub target: Secret,
+}
+
+/// `command` of `[alerts]`
+#[derive(Debug, PartialEq, Eq)]
+pub struct Command {
+    /// An absolute path.
+    pub program: PathBuf,
+    /// What it is started with.
+    pub arguments: Vec<String>,
+}
+
 /// `[apps.NAME]`: an OAuth application registered with Bitrix24.
 #[derive(Debug)]
 pub struct App {
@@ -145,6 +175,8 @@ pub struct Portal {
     pub app: Arc<App>,
     /// How the token gets into a request.
     pub inject: Inject,
+    /// When the token is renewed.
+    pub refresh: Refresh,
     /// The portal's plan, which decides its budget.
     pub plan: Plan,
     /// Certificates to trust besides the platform's, PEM.
@@ -173,6 +205,15 @@ pub enum Inject {
     Parameter,
 }
 
+/// `refresh`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refresh {
+    /// When a call needs it.
+    Lazy,
+    /// On a timer, whether a call needs it or not.
+    Every(Duration),
+}
+
 /// `plan`: the portal's request budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plan {
@@ -182,6 +223,18 @@ pub enum Plan {
     Enterprise,
     /// No budget (self-hosted).
     Unlimited,
+}
+
+impl Alerts {
+    /// Whether alerts go the same ways as with `other`.
+    pub fn same_as(&self, other: &Self) -> bool {
+        let webhook = match (&self.webhook, &other.webhook) {
+            (None, None) => true,
+            (Some(a), Some(b)) => a.server == b.server && a.target.matches(b.target.expose()),
+            _ => false,
+        };
+        webhook && self.command == other.command
+    }
 }
 
 impl Endpoint {

@@ -5,6 +5,7 @@
 //! the one way through them are described in ARCHITECTURE.md.
 
 pub mod admin;
+pub mod alerts;
 pub mod app;
 pub mod cli;
 pub mod config;

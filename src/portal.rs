@@ -108,7 +108,8 @@ impl Portal {
         let old = &self.settings;
         let same_place = old.url == settings.url && old.inject == settings.inject;
         let no_files = old.ca_file.is_none() && settings.ca_file.is_none();
-        same_place && no_files && old.plan == settings.plan
+        let same_pace = old.plan == settings.plan && old.refresh == settings.refresh;
+        same_place && no_files && same_pace
     }
 
     /// Where it is reached now; wait-free.

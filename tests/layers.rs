@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 const ROOMS: &[(&str, &[&str])] = &[
     ("main", &[]),
     ("cli", &["app", "control", "sandbox", "portal", "credential", "store", "telemetry"]),
-    ("app", &["admin", "gateway", "control", "portal", "credential", "store"]),
+    ("app", &["admin", "alerts", "gateway", "control", "portal", "credential", "store"]),
     ("admin", &["portal", "credential"]),
+    ("alerts", &["portal", "credential", "store"]),
     ("gateway", &["portal", "credential"]),
     ("control", &["credential"]),
     ("sandbox", &[]),

@@ -113,6 +113,7 @@ impl App {
             tracing::warn!("changed listen addresses and store.url take effect after a restart");
         }
         self.gateway.reconfigure(now.gateway.clone());
+        self.alerts.reconfigure(now.alerts.clone());
         tracing::info!(portals = now.portals.len(), "configuration reloaded");
     }
 

@@ -6,6 +6,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+use http::uri::PathAndQuery;
+
 use super::values::echo;
 use super::{Endpoint, Listen};
 
@@ -88,6 +90,23 @@ pub(super) fn endpoint(text: &str) -> Result<Endpoint, String> {
         return Err(format!("must end after the host; write it as \"{endpoint}\""));
     }
     Ok(endpoint)
+}
+
+/// A whole URL: where it leads, and its path and query, which may be a credential.
+pub(super) fn webhook(text: &str) -> Result<(Endpoint, &str), String> {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Err("must be a URL that begins with https://".to_owned());
+    };
+    let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
+    let (authority, target) = rest.split_at(end);
+    let server = endpoint(&format!("{scheme}://{authority}"))?;
+    let target = if target.is_empty() { "/" } else { target };
+    let plain = target.starts_with('/') && target.bytes().all(|byte| byte.is_ascii_graphic());
+    if !plain || target.contains(['#', '\\']) || target.parse::<PathAndQuery>().is_err() {
+        return Err("has something behind the host that no URL has; copy it again".to_owned());
+    }
+    require_tls(&server, "")?;
+    Ok((server, target))
 }
 
 /// A host name as it may stand in `hosts`: without a port.

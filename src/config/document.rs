@@ -18,8 +18,8 @@ pub(super) struct Findings<'a> {
     file: Option<&'a Path>,
     text: &'a str,
     problems: Vec<Problem>,
-    /// Whether a secret stands in the file itself, so that its permissions matter.
-    pub(super) holds_secret: bool,
+    /// The key of a secret that stands in the file itself, so that its permissions matter.
+    pub(super) holds_secret: Option<&'static str>,
 }
 
 /// Where something stands in the file.
@@ -62,7 +62,7 @@ pub(super) struct Table<'i> {
 
 impl<'a> Findings<'a> {
     pub(super) fn new(file: Option<&'a Path>, text: &'a str) -> Self {
-        Self { file, text, problems: Vec::new(), holds_secret: false }
+        Self { file, text, problems: Vec::new(), holds_secret: None }
     }
 
     pub(super) fn report(&mut self, place: &Place, text: impl Into<String>) {

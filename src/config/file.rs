@@ -11,7 +11,7 @@ use toml::de::DeTable;
 use super::document::{Findings, Reported, line};
 use super::problem::{Fault, Problem};
 use super::sections::Sections;
-use super::{Config, ConfigError, listeners, portals, sections};
+use super::{Config, ConfigError, alerts, listeners, portals, sections};
 
 impl Config {
     /// Reads the configuration from `path`, or from the first place where there is one:
@@ -41,11 +41,13 @@ impl Config {
         let (text, mode) =
             contents(file).map_err(|text| ConfigError::new(vec![Problem::of_file(file, text)]))?;
         let (mut config, holds_secret) = parse(&text, Some(file))?;
-        if holds_secret && mode & 0o066 != 0 {
+        if let Some(key) = holds_secret
+            && mode & 0o066 != 0
+        {
             let file = file.display();
             config.warnings.push(format!(
-                "{file}: holds client_secret, and other users can reach it (mode {mode:04o}); \
-                 chmod 600 {file}, or use client_secret_file"
+                "{file}: holds {key}, and other users can reach it (mode {mode:04o}); \
+                 chmod 600 {file}, or use {key}_file"
             ));
         }
         Ok(config)
@@ -92,8 +94,8 @@ fn contents(file: &Path) -> Result<(String, u32), String> {
     Ok((text, metadata.permissions().mode() & 0o777))
 }
 
-/// The configuration, and whether a secret stands in the text itself.
-fn parse(text: &str, file: Option<&Path>) -> Result<(Config, bool), ConfigError> {
+/// The configuration, and the key of a secret that stands in the text itself.
+fn parse(text: &str, file: Option<&Path>) -> Result<(Config, Option<&'static str>), ConfigError> {
     let (document, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         // What was read around a syntax error is guesswork, and so would be more problems.
@@ -112,16 +114,18 @@ fn parse(text: &str, file: Option<&Path>) -> Result<(Config, bool), ConfigError>
 }
 
 fn assemble(sections: Sections<'_>, found: &mut Findings<'_>) -> Result<Config, Reported> {
-    let Sections { mut gateway, mut admin, mut callback, mut store, apps, portals } = sections;
+    let Sections { mut gateway, mut admin, mut callback, mut store, mut alerts, apps, portals } =
+        sections;
     let checked_gateway = listeners::gateway(&mut gateway, found);
     let checked_admin = listeners::admin(&mut admin, found);
     let checked_callback = listeners::callback(&mut callback, found);
     let checked_store = listeners::store(&mut store, found);
+    let checked_alerts = alerts::alerts(&mut alerts, found);
     if let (Ok(a), Ok(b), Ok(c)) = (&checked_gateway, &checked_admin, &checked_callback) {
         listeners::check_collisions(found, (&gateway, a), (&admin, b), (&callback, c));
     }
     let place = gateway.place("default_portal");
-    for table in [gateway, admin, callback, store] {
+    for table in [gateway, admin, callback, store, alerts] {
         table.finish(found);
     }
     let names: Vec<_> = portals.iter().map(|(name, _)| name.clone()).collect();
@@ -131,11 +135,12 @@ fn assemble(sections: Sections<'_>, found: &mut Findings<'_>) -> Result<Config, 
     gateway.default_portal = portals::default_portal(gateway.default_portal, &names, &place, found);
     Ok(Config {
         source: None,
-        warnings: Vec::new(),
+        warnings: portals.values().filter_map(|portal| portals::warning(portal)).collect(),
         gateway: gateway.into(),
         admin: checked_admin?,
         callback: checked_callback?,
         store: checked_store?,
+        alerts: checked_alerts?.into(),
         apps: apps.into_iter().filter_map(|(name, app)| Some((name, app.ok()?))).collect(),
         portals,
     })

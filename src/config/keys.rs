@@ -68,10 +68,11 @@ const fn later(name: &'static str) -> Key {
 }
 
 /// Sections that later versions read: refused as a whole, with the reason.
-pub(super) static LATER_SECTIONS: &[&str] = &["alerts", "clients"];
+pub(super) static LATER_SECTIONS: &[&str] = &["clients"];
 
 /// Every section this version reads.
-pub(super) static SECTIONS: &[&Section] = &[&GATEWAY, &ADMIN, &CALLBACK, &STORE, &APP, &PORTAL];
+pub(super) static SECTIONS: &[&Section] =
+    &[&GATEWAY, &ADMIN, &CALLBACK, &STORE, &ALERTS, &APP, &PORTAL];
 
 /// `[gateway]`
 pub(super) static GATEWAY: Section = Section {
@@ -123,6 +124,13 @@ pub(super) static STORE: Section = Section {
     keys: &[defaults("url", r#""sqlite:b24gate.db""#), key("key_file"), key("key_env")],
 };
 
+/// `[alerts]`
+pub(super) static ALERTS: Section = Section {
+    name: "alerts",
+    named: false,
+    keys: &[key("webhook_file"), key("webhook_env"), key("webhook"), key("command")],
+};
+
 /// `[apps.NAME]`
 pub(super) static APP: Section = Section {
     name: "apps",
@@ -147,7 +155,7 @@ pub(super) static PORTAL: Section = Section {
         key("url"),
         key("app"),
         defaults("inject", r#""auto""#),
-        only("refresh", r#""lazy""#),
+        defaults("refresh", r#""lazy""#),
         defaults("plan", r#""standard""#),
         only("batching", r#""off""#),
         key("ca_file"),

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::document::{Findings, Flaws, Place, Reported, Table, nearest};
 use super::values::Value;
-use super::{App, Endpoint, Inject, Plan, Portal};
+use super::{App, Endpoint, Inject, Plan, Portal, Refresh};
 use super::{address, secrets, values};
 use crate::secret::Secret;
 
@@ -102,31 +103,12 @@ fn client_id(value: &Value<'_>) -> Result<String, Flaws> {
 
 /// The one secret of an application, from exactly one of three places.
 fn client_secret(table: &mut Table<'_>, found: &mut Findings<'_>) -> Result<Secret, Reported> {
-    let given = SECRET_KEYS.iter().filter(|key| table.gives(key)).count();
-    if table.gives("client_secret") {
-        found.holds_secret = true;
-    }
-    let base = found.base();
-    let inline =
-        table.optional(found, "client_secret", |value| secrets::inline(values::plain(value)?));
-    let file = table.optional(found, "client_secret_file", |value| {
-        secrets::from_file(&base.join(values::text(value)?))
-    });
-    let environment = table.optional(found, "client_secret_env", |value| {
-        secrets::from_environment(values::plain(value)?)
-    });
-    if given == 1 {
-        let secret = inline?.or(file?).or(environment?);
-        return secret.ok_or(Reported);
+    if let Some((_, secret)) = secrets::given(table, found, &CLIENT_SECRET)? {
+        return Ok(secret);
     }
     let which = "client_secret_file, client_secret_env or client_secret";
-    let text = if given == 0 {
-        format!("client_secret is missing; give one of {which}")
-    } else {
-        format!("client_secret is given {given} times; keep one of {which}")
-    };
-    let last = SECRET_KEYS.iter().rev().find(|key| table.gives(key));
-    found.report(&table.place(last.copied().unwrap_or("client_secret")), text);
+    let text = format!("client_secret is missing; give one of {which}");
+    found.report(&table.place("client_secret"), text);
     Err(Reported)
 }
 
@@ -141,6 +123,7 @@ fn portal(
     let url = table.required(found, "url", |value| portal_url(value, permitted));
     let app = portal_app(table, apps, found);
     let inject = table.required(found, "inject", |value| values::choice(value, INJECT));
+    let refresh = table.required(found, "refresh", refresh);
     let plan = table.required(found, "plan", |value| values::choice(value, PLAN));
     let base = found.base();
     let ca_file = table.optional(found, "ca_file", |value| Ok(base.join(values::text(value)?)));
@@ -150,9 +133,34 @@ fn portal(
         url: url?,
         app: app?,
         inject: inject?,
+        refresh: refresh?,
         plan: plan?,
         ca_file: ca_file?,
     })
+}
+
+/// What works and should be better.
+pub(super) fn warning(portal: &Portal) -> Option<String> {
+    let Refresh::Every(_) = portal.refresh else { return None };
+    Some(format!(
+        "portals.{}: refresh on a timer: Bitrix24 asks applications not to, and may block those \
+         that do; write refresh = \"lazy\" unless you must",
+        portal.name
+    ))
+}
+
+/// `"lazy"`, or how long to wait between two renewals.
+fn refresh(value: &Value<'_>) -> Result<Refresh, Flaws> {
+    let given = values::plain(value)?;
+    if given == "lazy" {
+        return Ok(Refresh::Lazy);
+    }
+    if !given.starts_with(|c: char| c.is_ascii_digit()) {
+        let given = values::echo(given);
+        let text = format!("{given} is neither \"lazy\" nor an interval such as \"25m\"");
+        return Err(text.into());
+    }
+    values::duration(value, REFRESH_MIN..=REFRESH_MAX).map(Refresh::Every)
 }
 
 fn portal_url(value: &Value<'_>, allow_http: bool) -> Result<Endpoint, Flaws> {
@@ -202,7 +210,17 @@ fn choose(given: &str, names: &[String], section: &str) -> String {
     format!("choose from {}", names.join(", "))
 }
 
-const SECRET_KEYS: [&str; 3] = ["client_secret_file", "client_secret_env", "client_secret"];
+/// How the secret of an application may be given.
+const CLIENT_SECRET: secrets::Keys = secrets::Keys {
+    file: "client_secret_file",
+    environment: "client_secret_env",
+    inline: "client_secret",
+};
+
+/// More often, and the application does little else.
+const REFRESH_MIN: Duration = Duration::from_mins(1);
+/// A token lives an hour; less often is the same as when it is needed.
+const REFRESH_MAX: Duration = Duration::from_mins(55);
 
 const INJECT: &[(&str, Inject)] =
     &[("auto", Inject::Auto), ("bearer", Inject::Bearer), ("parameter", Inject::Parameter)];

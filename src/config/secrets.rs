@@ -10,7 +10,19 @@ use zeroize::Zeroizing;
 
 use crate::secret::Secret;
 
-use super::document::Flaws;
+use super::document::{Findings, Flaws, Reported, Table};
+use super::values;
+
+/// The three keys by which one secret may be given.
+#[derive(Debug)]
+pub(super) struct Keys {
+    /// A file that holds nothing else.
+    pub(super) file: &'static str,
+    /// The name of an environment variable.
+    pub(super) environment: &'static str,
+    /// The secret itself.
+    pub(super) inline: &'static str,
+}
 
 /// What is wrong with the permissions of a file that holds a secret, and the mend.
 ///
@@ -19,8 +31,40 @@ pub fn unsafe_permissions(path: &Path) -> Option<String> {
     fs::metadata(path).ok().and_then(|metadata| describe_unsafe(path, &metadata))
 }
 
+/// The secret that one of `keys` gives, and which; nothing when none does.
+pub(super) fn given(
+    table: &mut Table<'_>,
+    found: &mut Findings<'_>,
+    keys: &Keys,
+) -> Result<Option<(&'static str, Secret)>, Reported> {
+    let used: Vec<_> = [keys.file, keys.environment, keys.inline]
+        .into_iter()
+        .filter(|key| table.gives(key))
+        .collect();
+    if table.gives(keys.inline) {
+        found.holds_secret = Some(keys.inline);
+    }
+    let base = found.base();
+    let inline = table.optional(found, keys.inline, |value| inline(values::plain(value)?));
+    let file =
+        table.optional(found, keys.file, |value| from_file(&base.join(values::text(value)?)));
+    let environment =
+        table.optional(found, keys.environment, |value| from_environment(values::plain(value)?));
+    if let [_, .., last] = used.as_slice() {
+        let Keys { file, environment, inline } = keys;
+        let times = used.len();
+        let text = format!(
+            "{inline} is given {times} times; keep one of {file}, {environment} or {inline}"
+        );
+        found.report(&table.place(last), text);
+        return Err(Reported);
+    }
+    let secret = inline?.or(file?).or(environment?);
+    Ok(used.first().copied().zip(secret))
+}
+
 /// The secret in a file, without the line break at its end.
-pub(super) fn from_file(path: &Path) -> Result<Secret, Flaws> {
+fn from_file(path: &Path) -> Result<Secret, Flaws> {
     let unreadable = |error: &io::Error| format!("cannot read {}: {error}", path.display());
     // Before opening: opening a pipe would wait for somebody to write to it.
     let metadata = fs::metadata(path).map_err(|error| unreadable(&error))?;
@@ -69,7 +113,7 @@ pub(super) fn from_environment(name: &str) -> Result<Secret, Flaws> {
 }
 
 /// A secret written in the configuration itself.
-pub(super) fn inline(text: &str) -> Result<Secret, Flaws> {
+fn inline(text: &str) -> Result<Secret, Flaws> {
     check(text)?;
     Ok(Secret::new(text))
 }

@@ -15,6 +15,7 @@ pub(super) struct Sections<'i> {
     pub(super) admin: Table<'i>,
     pub(super) callback: Table<'i>,
     pub(super) store: Table<'i>,
+    pub(super) alerts: Table<'i>,
     pub(super) apps: Named<'i>,
     pub(super) portals: Named<'i>,
 }
@@ -26,6 +27,7 @@ pub(super) fn split<'i>(mut root: DeTable<'i>, found: &mut Findings<'_>) -> Sect
         admin: single(&mut root, &keys::ADMIN, found),
         callback: single(&mut root, &keys::CALLBACK, found),
         store: single(&mut root, &keys::STORE, found),
+        alerts: single(&mut root, &keys::ALERTS, found),
         apps: named(&mut root, &keys::APP, found),
         portals: named(&mut root, &keys::PORTAL, found),
     };

@@ -14,6 +14,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod alerts; // who is told when a portal or the store needs a human
 mod answers; // what portals and networks do wrong, and what becomes of it
 mod canary; // no secret gets out, however it is wrapped
 mod clients; // PHP, Python and curl, as they are

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::config::{self, App, Endpoint, Inject, KeySource, Listen, Plan, Portal};
+use crate::config::{self, App, Endpoint, Inject, KeySource, Listen, Plan, Portal, Refresh};
 use crate::control::{Control, Desk};
 use crate::credential::Secret;
 
@@ -32,6 +32,7 @@ fn config(names: &[&str]) -> Config {
             url: endpoint(&format!("{name}.bitrix24.com")),
             app: Arc::clone(&app),
             inject: Inject::Auto,
+            refresh: Refresh::Lazy,
             plan: Plan::Standard,
             ca_file: None,
         };
@@ -58,6 +59,7 @@ fn config(names: &[&str]) -> Config {
             url: "sqlite:b24gate.db".to_owned(),
             key: KeySource::StateDirectory,
         },
+        alerts: Arc::default(),
         apps: BTreeMap::from([("main".to_owned(), Arc::clone(&app))]),
         portals: names.iter().map(portal).collect(),
     }

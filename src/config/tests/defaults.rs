@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::super::keys::{self, Support};
-use super::super::{Config, Inject, KeySource, Listen, Plan};
+use super::super::{Config, Inject, KeySource, Listen, Plan, Refresh};
 use super::{APP, PORTAL, accepted};
 
 const EXAMPLE: &str = include_str!("../../../config.example.toml");
@@ -43,6 +43,7 @@ fn without_a_file_the_documented_defaults_hold() {
     assert_eq!(config.callback.public_url, "http://localhost:8026");
     assert_eq!(config.store.url, "sqlite:b24gate.db");
     assert!(matches!(config.store.key, KeySource::StateDirectory));
+    assert!(config.alerts.webhook.is_none() && config.alerts.command.is_none());
     assert!(config.apps.is_empty() && config.portals.is_empty());
 }
 
@@ -52,6 +53,8 @@ fn a_portal_with_nothing_but_a_url_gets_the_documented_defaults() {
     let portal = &config.portals["acme"];
     assert_eq!(portal.url.to_string(), "https://acme.bitrix24.com");
     assert_eq!((portal.url.port, portal.inject, portal.plan), (443, Inject::Auto, Plan::Standard));
+    assert_eq!(portal.refresh, Refresh::Lazy);
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
     assert_eq!(portal.ca_file, None);
     assert_eq!(portal.app.oauth_server.to_string(), "https://oauth.bitrix24.tech");
     assert_eq!(portal.app.client_secret.expose(), "S-canary");
@@ -90,7 +93,14 @@ fn the_example_is_accepted_as_it_stands_and_changes_nothing() {
 #[test]
 fn the_example_is_accepted_with_every_key_in_force() {
     // Of keys that exclude each other, one can stay; files and variables are not here.
-    let gone = ["key_env", "client_secret_env", "client_secret_file"];
+    let gone = [
+        "key_env",
+        "client_secret_env",
+        "client_secret_file",
+        "webhook_env",
+        "webhook_file",
+        "command",
+    ];
     let text = example_in_full();
     let lines = text.lines().filter(|line| !gone.iter().any(|key| line.starts_with(key)));
     let config = accepted(&lines.collect::<Vec<_>>().join("\n"));
@@ -195,6 +205,66 @@ fn hosts_and_origins_are_kept_as_they_will_be_compared() {
     );
     assert_eq!(config.gateway.hosts, ["gate.lan", "::1"]);
     assert_eq!(config.gateway.origins, ["https://crm.example.com"]);
+}
+
+#[test]
+fn an_interval_of_renewals_is_read_and_warned_of() {
+    for (written, minutes) in [("1m", 1), ("25m", 25), ("55m", 55), ("1500s", 25)] {
+        let config = accepted(&format!("{APP}{PORTAL}refresh = \"{written}\"\n"));
+        let every = Refresh::Every(Duration::from_mins(minutes));
+        assert_eq!(config.portals["acme"].refresh, every, "{written}");
+        let [warning] = config.warnings.as_slice() else { panic!("{:?}", config.warnings) };
+        assert!(warning.contains("portals.acme: refresh"), "{warning}");
+        assert!(warning.contains("may block"), "{warning}");
+    }
+}
+
+#[test]
+fn a_webhook_is_taken_apart_into_what_may_be_shown_and_what_may_not() {
+    for (written, server, target) in [
+        ("https://Chat.example.com/hooks/S-canary", "https://chat.example.com", "/hooks/S-canary"),
+        ("https://chat.example.com", "https://chat.example.com", "/"),
+        (
+            "https://chat.example.com:8443/?key=S-canary&a=%20",
+            "https://chat.example.com:8443",
+            "/?key=S-canary&a=%20",
+        ),
+        ("http://127.0.0.1:9/x", "http://127.0.0.1:9", "/x"),
+        ("http://localhost:9/x", "http://localhost:9", "/x"),
+    ] {
+        let config = accepted(&format!("[alerts]\nwebhook = \"{written}\"\n"));
+        let webhook = config.alerts.webhook.as_ref().unwrap();
+        assert_eq!(
+            (webhook.server.to_string().as_str(), webhook.target.expose()),
+            (server, target)
+        );
+        assert!(!format!("{config:?}").contains("canary"));
+    }
+}
+
+#[test]
+fn a_command_is_a_program_that_is_there_and_what_it_is_started_with() {
+    let config = accepted("[alerts]\ncommand = [\"/bin/sh\", \"-c\", \"\"]\n");
+    let command = config.alerts.command.as_ref().unwrap();
+    assert_eq!(command.program, Path::new("/bin/sh"));
+    assert_eq!(command.arguments, ["-c", ""]);
+}
+
+#[test]
+fn alerts_are_the_same_only_when_every_part_of_them_is() {
+    let read = |text: &str| accepted(&format!("[alerts]\n{text}")).alerts;
+    let both = "webhook = \"https://a.example/x\"\ncommand = [\"/bin/sh\"]";
+    assert!(read(both).same_as(&read(both)) && read("").same_as(&read("")));
+    for other in [
+        "",
+        "webhook = \"https://a.example/x\"",
+        "webhook = \"https://a.example/y\"\ncommand = [\"/bin/sh\"]",
+        "webhook = \"https://b.example/x\"\ncommand = [\"/bin/sh\"]",
+        "webhook = \"https://a.example/x\"\ncommand = [\"/bin/sh\", \"x\"]",
+    ] {
+        assert!(!read(both).same_as(&read(other)), "{other}");
+        assert!(!read(other).same_as(&read(both)), "{other}");
+    }
 }
 
 #[test]

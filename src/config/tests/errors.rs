@@ -1,10 +1,12 @@
 //! Every mistake is told with its file, its line, its key and the mend.
 
+mod alerts;
 mod listeners;
 mod portals;
 
 use super::super::{Config, ConfigError};
 use super::{APP, PORTAL, parse};
+use alerts::ALERTS;
 use listeners::LISTENERS;
 use portals::{APPS, PORTALS, SECTIONS};
 
@@ -35,6 +37,11 @@ fn check(prefix: &str, rows: &[Row]) {
 #[test]
 fn mistakes_in_the_listeners_and_the_store_are_told_with_line_key_and_mend() {
     check("", LISTENERS);
+}
+
+#[test]
+fn mistakes_in_alerts_are_told_with_line_key_and_mend() {
+    check("", ALERTS);
 }
 
 #[test]

@@ -5,7 +5,12 @@ use super::Row;
 pub(super) const SECTIONS: &[Row] = &[
     ("[gatway]\n", 1, "gatway", &["unknown section; did you mean [gateway]?"]),
     ("\n[portal.acme]\nurl = 1", 2, "portal", &["did you mean [portals.NAME]?"]),
-    ("[xyzzy]\n", 1, "xyzzy", &["there are [gateway], [admin], [callback], [store], [apps.NAME]"]),
+    (
+        "[xyzzy]\n",
+        1,
+        "xyzzy",
+        &["there are [gateway], [admin], [callback], [store], [alerts], [apps.NAME]"],
+    ),
     ("gateway = 1\n", 1, "gateway", &["must be a section; write [gateway] on a line of its own"]),
     ("[[portals]]\nurl = 1", 1, "portals", &["write [portals.NAME]"]),
     (
@@ -14,7 +19,6 @@ pub(super) const SECTIONS: &[Row] = &[
         "portals",
         &["\"url\" stands outside a section [portals.NAME]"],
     ),
-    ("[alerts]\nwebhook = \"x\"", 1, "alerts", &["not supported by this version"]),
     ("\n[clients.erp]\nweight = 1", 2, "clients", &["not supported by this version"]),
 ];
 
@@ -92,10 +96,28 @@ pub(super) const PORTALS: &[Row] = &[
         &["is not one of \"standard\", \"enterprise\", \"unlimited\""],
     ),
     (
-        "[portals.acme]\nurl = \"https://a.example\"\nrefresh = \"25m\"",
+        "[portals.acme]\nurl = \"https://a.example\"\nrefresh = \"56m\"",
         6,
         "portals.acme",
-        &["refresh other than \"lazy\" is not supported by this version"],
+        &["refresh: \"56m\" is out of bounds; it goes from 1m to 55m"],
+    ),
+    (
+        "[portals.acme]\nurl = \"https://a.example\"\nrefresh = \"59s\"",
+        6,
+        "portals.acme",
+        &["refresh: \"59s\" is out of bounds"],
+    ),
+    (
+        "[portals.acme]\nurl = \"https://a.example\"\nrefresh = \"hourly\"",
+        6,
+        "portals.acme",
+        &["refresh: \"hourly\" is neither \"lazy\" nor an interval such as \"25m\""],
+    ),
+    (
+        "[portals.acme]\nurl = \"https://a.example\"\nrefresh = 25",
+        6,
+        "portals.acme",
+        &["refresh: must be a text in quotes, not a number"],
     ),
     (
         "[portals.acme]\nurl = \"https://a.example\"\nbatching = \"reads\"",
