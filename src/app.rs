@@ -126,7 +126,7 @@ impl App {
             .await
             .map_err(|source| StartError::System { what: "opening the control socket", source })?;
         let side_doors = vec![
-            tokio::spawn(control.serve(desk::desk(portals.clone()))),
+            tokio::spawn(control.serve(desk::desk(portals.clone(), custody.clone()))),
             tokio::spawn(Admin::new(readiness.clone(), portals.clone()).serve(admin)),
             tokio::spawn(crate::admin::serve_callback(callback)),
         ];

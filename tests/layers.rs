@@ -13,7 +13,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("app", &["admin", "gateway", "control", "portal", "credential", "store"]),
     ("admin", &["portal", "credential"]),
     ("gateway", &["portal", "credential"]),
-    ("control", &["credential"]),
+    ("control", &["credential", "store"]),
     ("sandbox", &[]),
     ("portal", &["credential", "store"]),
     ("credential", &["store"]),
