@@ -3,8 +3,8 @@ use std::sync::Mutex;
 use tokio::io::AsyncReadExt as _;
 
 use super::*;
-use crate::credential::{Admitted, ChainId, Grant};
-use crate::store::LedgerEntry;
+use crate::credential::{Admitted, ChainId, Generation, Grant, Secret, State};
+use crate::store::{LedgerEntry, Record, StoreError, StoredCredential};
 
 fn view(name: &str) -> PortalView {
     PortalView { name: name.to_owned(), state: "connected".to_owned(), ..PortalView::default() }
@@ -179,4 +179,48 @@ async fn a_stale_socket_is_replaced_and_nothing_else_is() {
     let error = Control::bind(state.path()).await.unwrap_err();
     assert!(error.to_string().contains("not a socket"), "{error}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+}
+
+fn stored(intent_open: bool) -> StoredCredential {
+    StoredCredential {
+        chain: ChainId(3),
+        generation: Generation(41),
+        access: Secret::new("A-canary"),
+        refresh: Secret::new("R-canary"),
+        expires_at: None,
+        member_id: None,
+        user_id: Some(7),
+        client_endpoint: None,
+        issued_at: 1_795_336_247,
+        state: State::Connected,
+        intent_open,
+    }
+}
+
+#[test]
+fn chains_are_told_as_the_store_has_them_and_the_one_in_use_as_the_gateway_has_it() {
+    let record = Record {
+        portal: "acme".to_owned(),
+        inject: None,
+        endpoint: None,
+        credential: Some(Ok(stored(true))),
+        spares: vec![Ok(stored(false)), Err(StoreError::Sealed)],
+        answers: Vec::new(),
+    };
+    let told = |state: &str, generation| {
+        let view = PortalView { state: state.to_owned(), generation, ..PortalView::default() };
+        let chains = Details::new(view, Some(&record), Vec::new()).chains;
+        chains.into_iter().map(|chain| (chain.role, chain.chain, chain.state)).collect::<Vec<_>>()
+    };
+    let spares = [
+        (Role::Spare, Some(3), "connected".to_owned()),
+        (Role::Spare, None, StoreError::Sealed.to_string()),
+    ];
+    let active = |state: &str| (Role::Active, Some(3), state.to_owned());
+    let refreshing = told("refreshing", Some(41));
+    assert_eq!(refreshing[0], active("refreshing"));
+    assert_eq!(refreshing[1..], spares);
+    // The gateway is a generation ahead of what could be stored.
+    assert_eq!(told("connected", Some(42))[0], active("suspect"));
+    assert_eq!(told("connected", None)[0], active("suspect"));
 }

@@ -74,7 +74,6 @@ pub enum FormError {
 struct Names {
     access: &'static str,
     refresh: &'static str,
-    expires: Option<&'static str>,
     member: &'static str,
     user: &'static str,
     endpoint: &'static str,
@@ -175,7 +174,7 @@ fn token_response(stored: Map<String, Value>, now: u64) -> Result<(Grant, Form),
 
 /// The fields under the names of a token response.
 fn plain(mut stored: Map<String, Value>, names: &Names) -> Map<String, Value> {
-    let expires = names.expires.and_then(|name| stored.get(name)).and_then(moment);
+    let expires = stored.get("expires").and_then(moment);
     // Nobody is user 0: that is an empty text turned into a number.
     let user = stored.get(names.user).and_then(number).filter(|user| *user != 0);
     let mut plain = Map::new();
@@ -267,7 +266,6 @@ fn looks_like(form: Option<Form>) -> String {
 const SNAKE: Names = Names {
     access: "access_token",
     refresh: "refresh_token",
-    expires: Some("expires"),
     member: "member_id",
     user: "user_id",
     endpoint: "client_endpoint",
@@ -276,17 +274,15 @@ const SNAKE: Names = Names {
 const CAMEL: Names = Names {
     access: "accessToken",
     refresh: "refreshToken",
-    expires: Some("expires"),
     member: "memberId",
     user: "userId",
     endpoint: "clientEndpoint",
 };
 
-/// `AUTH_EXPIRES` is a lifetime, and neither the user nor the endpoint is told.
+/// Neither the expiry (`AUTH_EXPIRES` is a lifetime) nor the user nor the endpoint is told.
 const INSTALL: Names = Names {
     access: "AUTH_ID",
     refresh: "REFRESH_ID",
-    expires: None,
     member: "member_id",
     user: "user_id",
     endpoint: "client_endpoint",

@@ -61,8 +61,8 @@ const INSTALL_FRAME: &str = r#"{"AUTH_ID":"A-canary","REFRESH_ID":"R-canary",
     "AUTH_EXPIRES":"3600","DOMAIN":"acme.bitrix24.com","PROTOCOL":"1","PATH":"\/rest","LANG":"en",
     "MEMBER_ID":"a223c6b3710f85df22e9377d6c4f7553","IS_ADMIN":true,"PLACEMENT":"DEFAULT"}"#;
 
-/// bitrix24/b24jssdk, `.claude/skills/b24jssdk-recipes/examples/12-oauth-install.ts`,
-/// `InstallEventPayload`: every value is text.
+/// An event with the `HandlerAuthParams` of bitrix24/b24jssdk, `packages/jssdk/src/types/handler.ts`:
+/// every value is text.
 const EVENT: &str = r#"{"event":"ONAPPINSTALL","data":{"VERSION":"1","ACTIVE":"1",
     "LANGUAGE_ID":"en"},"ts":"1800000000","auth":{"access_token":"A-canary",
     "expires":"1800003600","expires_in":"3600","scope":"crm","domain":"acme.bitrix24.com",
