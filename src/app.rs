@@ -131,7 +131,7 @@ impl App {
             .await
             .map_err(|source| StartError::System { what: "opening the control socket", source })?;
         let side_doors = vec![
-            tokio::spawn(control.serve(desk::desk(portals.clone()))),
+            tokio::spawn(control.serve(desk::desk(portals.clone(), custody.clone()))),
             tokio::spawn(Admin::new(readiness.clone(), portals.clone()).serve(admin)),
             tokio::spawn(crate::admin::serve_callback(callback)),
             tokio::spawn(keeper::keep(portals.clone())),
@@ -178,7 +178,7 @@ impl App {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hangup.recv() => self.hang_up(&source).await,
+                _ = hangup.recv() => Box::pin(self.hang_up(&source)).await,
             }
         }
         self.stop(terminate, interrupt).await;

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Config;
+use crate::control::LEDGER_MAX;
 use crate::failpoint;
 use crate::telemetry::{self, LogFormat};
 
@@ -93,15 +94,22 @@ pub(crate) enum PortalCommand {
     Import {
         /// The portal's name in the configuration
         name: String,
+        /// Use it from now on, in the place of a working one, even of another user's
+        #[arg(long)]
+        replace: bool,
     },
     /// List the portals and the state of their credentials
     #[command(after_help = "Example:\n  b24gate portal list")]
     List,
     /// Show what is known about one portal, without its tokens
-    #[command(after_help = "Example:\n  b24gate portal show acme")]
+    #[command(after_help = SHOW_HELP)]
     Show {
         /// The portal's name in the configuration
         name: String,
+        /// How many lines of its ledger to show
+        #[arg(long, value_name = "N", default_value_t = 5)]
+        #[arg(value_parser = clap::value_parser!(u32).range(..=i64::from(LEDGER_MAX)))]
+        ledger: u32,
     },
 }
 
@@ -259,8 +267,25 @@ Examples:
   b24gate portal show acme";
 
 const IMPORT_HELP: &str = "\
-Example:
+Examples:
   b24gate portal import acme < token.json
+  b24gate portal import acme < settings.json
+  b24gate portal import acme --replace < token.json
 
-The JSON is a token endpoint's answer, with access_token and refresh_token. It is read from
-standard input only, so that no other user sees it and no shell remembers it.";
+The JSON is a token endpoint's answer, CRest's settings.json, what b24phpsdk or b24jssdk stored, or
+the fields of an install request; it is told by its shape. It is read from standard input only, so
+that no other user sees it and no shell remembers it. Stop the tool that it comes from: the first of
+the two that renews it makes the other one's copy useless.
+
+While the portal has a credential that works, another pair of the same user is kept as a spare, which
+takes over when the one in use dies. A pair of another user, or one that does not say whose it is,
+is taken only with --replace. A pair of another portal, or one that was used up, is never taken.";
+
+const SHOW_HELP: &str = "\
+Examples:
+  b24gate portal show acme
+  b24gate portal show acme --ledger 50
+  b24gate portal show acme --ledger 0
+
+Beneath the portal stand its chains, each with the user whose rights it carries, and the latest lines
+of the ledger: what happened to its refresh tokens, each named by eight digits of its hash.";

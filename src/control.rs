@@ -4,8 +4,10 @@
 //! JSON goes in, one comes out. The socket lies in a directory that no other user can enter.
 
 mod message;
+mod view;
 
-pub use message::{PortalView, Reply, Request};
+pub use message::{LEDGER_MAX, Reply, Request};
+pub use view::{ChainView, Details, PortalView, Role};
 
 use std::fs::Permissions;
 use std::future::Future;
@@ -27,8 +29,11 @@ use zeroize::Zeroizing;
 /// The socket's name in the state directory.
 const SOCKET: &str = "control.sock";
 
-/// Longest line, bytes; a token response has about 600.
+/// Longest request, bytes; a token response has about 600.
 const LINE_MAX: usize = 64 * 1024;
+
+/// Longest answer, bytes; a line of a ledger has about 120, and there are at most a thousand.
+const REPLY_MAX: usize = 1024 * 1024;
 
 /// How long a line may take to arrive: the other end is a command on this machine.
 const LINE: Duration = Duration::from_secs(10);
@@ -112,7 +117,7 @@ impl Drop for Control {
 
 async fn answer(stream: UnixStream, desk: &Desk) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
-    let reply = match read_line(reader, LINE).await {
+    let reply = match read_line(reader, LINE_MAX, LINE).await {
         Ok(line) => match Request::parse(&line) {
             Ok(request) => desk(request).await,
             Err(text) => Reply::Refused(text),
@@ -135,7 +140,7 @@ pub async fn ask(state: &Path, request: &Request) -> io::Result<Option<Reply>> {
     };
     let (reader, mut writer) = stream.into_split();
     writer.write_all(&request.to_line()).await?;
-    let line = read_line(reader, ANSWER).await?;
+    let line = read_line(reader, REPLY_MAX, ANSWER).await?;
     serde_json::from_slice(&line).map(Some).map_err(|_no_reply| {
         io::Error::new(io::ErrorKind::InvalidData, "the gateway's answer is not clear")
     })
@@ -144,15 +149,16 @@ pub async fn ask(state: &Path, request: &Request) -> io::Result<Option<Reply>> {
 /// Reads up to the first line end, or up to the end.
 async fn read_line(
     reader: impl AsyncRead + Unpin,
+    max: usize,
     limit: Duration,
 ) -> io::Result<Zeroizing<Vec<u8>>> {
     // Room for all of it at once: a growing buffer would leave pieces of tokens behind.
-    let mut line = Zeroizing::new(Vec::with_capacity(LINE_MAX + 1));
-    let mut reader = BufReader::new(reader.take(LINE_MAX as u64 + 1));
+    let mut line = Zeroizing::new(Vec::with_capacity(max + 1));
+    let mut reader = BufReader::new(reader.take(max as u64 + 1));
     timeout(limit, reader.read_until(b'\n', &mut line))
         .await
         .map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))??;
-    if line.len() > LINE_MAX {
+    if line.len() > max {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the line is too long"));
     }
     Ok(line)

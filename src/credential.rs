@@ -4,10 +4,12 @@
 //! order intent -> exchange -> commit -> publish is kept in one place (`refresh.rs`), in a task
 //! that no client's hang-up can cut short (`flight.rs`).
 
+mod admission;
 mod custody;
 mod flight;
 mod grant;
 mod hold;
+mod intake;
 mod link;
 mod oauth;
 mod raw;
@@ -16,17 +18,23 @@ mod refresh;
 mod rotation;
 mod saving;
 mod status;
+mod stored_forms;
 mod token;
 mod upkeep;
+mod utc;
 
+pub use admission::{Admission, Admitted, Held, Refused, Replace, admit};
 pub use custody::{Credential, Custody};
 pub use flight::Flights;
 pub use grant::GrantError;
+pub use intake::{IntakeError, consider, take_in};
 pub use link::{ChainId, Link};
 pub use oauth::{AppInfo, Exchanging, FailureKind, OAuth, RefreshFailure, TokenEndpoint};
 pub use raw::RawAnswer;
 pub use status::Status;
+pub use stored_forms::{Form, FormError};
 pub use token::{Generation, Origin, Token};
+pub use utc::utc;
 
 /// What a credential is made of.
 pub use crate::secret::Secret;

@@ -14,7 +14,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("admin", &["portal", "credential"]),
     ("alerts", &["portal", "credential", "store"]),
     ("gateway", &["portal", "credential"]),
-    ("control", &["credential"]),
+    ("control", &["credential", "store"]),
     ("sandbox", &[]),
     ("portal", &["credential", "store"]),
     ("credential", &["store"]),

@@ -2,36 +2,72 @@
 
 use std::sync::Arc;
 
-use crate::control::{Desk, PortalView, Reply, Request};
+use crate::control::{Desk, Details, PortalView, Reply, Request};
+use crate::credential::{Custody, Replace};
 use crate::portal::{Portal, Portals};
+use crate::store::{Record, StoreError};
 
-/// Answers for `portals`.
-pub(super) fn desk(portals: Arc<Portals>) -> Desk {
+/// Answers for `portals`, whose credentials are in `custody`.
+pub(super) fn desk(portals: Arc<Portals>, custody: Arc<Custody>) -> Desk {
     Arc::new(move |request| {
-        let portals = portals.clone();
-        Box::pin(async move { answer(&portals, request).await })
+        let (portals, custody) = (portals.clone(), custody.clone());
+        Box::pin(async move { answer(&portals, &custody, request).await })
     })
 }
 
-async fn answer(portals: &Portals, request: Request) -> Reply {
+async fn answer(portals: &Portals, custody: &Custody, request: Request) -> Reply {
     match request {
-        Request::List => Reply::Portals(portals.all().iter().map(|portal| view(portal)).collect()),
-        Request::Show { portal } => match portals.by_name(&portal) {
-            Some(portal) => Reply::Portal(view(&portal)),
+        Request::List => Reply::Portals(list(portals, custody).await),
+        Request::Show { portal, ledger } => match portals.by_name(&portal) {
+            Some(portal) => Reply::Portal(Box::new(show(&portal, custody, ledger).await)),
             None => unknown(portals, &portal),
         },
-        Request::Import { portal, grant } => match portals.by_name(&portal) {
-            Some(portal) => match portal.credential.adopt(grant).await {
-                Ok(_) => Reply::Stored(view(&portal)),
-                Err(error) => Reply::Refused(error.to_string()),
-            },
+        Request::Import { portal, grant, replace } => match portals.by_name(&portal) {
+            Some(portal) => {
+                let replace = if replace { Replace::Yes } else { Replace::No };
+                match portal.credential.adopt(grant, replace).await {
+                    Ok(admitted) => Reply::Imported(admitted),
+                    Err(error) => Reply::Refused(error.to_string()),
+                }
+            }
             None => unknown(portals, &portal),
         },
     }
 }
 
-fn view(portal: &Portal) -> PortalView {
-    PortalView::new(&portal.name, portal.site().endpoint.to_string(), &portal.credential.state())
+/// A store that cannot be read hides no portal: what is lent is in memory.
+async fn list(portals: &Portals, custody: &Custody) -> Vec<PortalView> {
+    let records = custody.store().load().await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "spares are not counted: the store cannot be read");
+        Vec::new()
+    });
+    let view = |portal: &Arc<Portal>| view(portal, record_of(&records, &portal.name));
+    portals.all().iter().map(view).collect()
+}
+
+async fn show(portal: &Portal, custody: &Custody, ledger: u32) -> Details {
+    let store = custody.store();
+    let found: Result<_, StoreError> =
+        async { Ok((store.load().await?, store.ledger(&portal.name, ledger).await?)) }.await;
+    match found {
+        Ok((records, ledger)) => {
+            let record = record_of(&records, &portal.name);
+            Details::new(view(portal, record), record, ledger)
+        }
+        Err(error) => {
+            let view = view(portal, None);
+            Details { view, trouble: Some(error.to_string()), ..Details::default() }
+        }
+    }
+}
+
+fn record_of<'a>(records: &'a [Record], name: &str) -> Option<&'a Record> {
+    records.iter().find(|record| record.portal == name)
+}
+
+fn view(portal: &Portal, record: Option<&Record>) -> PortalView {
+    let url = portal.site().endpoint.to_string();
+    PortalView::new(&portal.name, url, &portal.credential.state(), record)
 }
 
 fn unknown(portals: &Portals, name: &str) -> Reply {

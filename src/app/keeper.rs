@@ -11,6 +11,7 @@ use crate::portal::Portals;
 const TICK: Duration = Duration::from_secs(5);
 
 /// Looks at every portal until it is aborted.
+#[expect(clippy::infinite_loop, reason = "aborted by whoever spawned it")]
 pub(super) async fn keep(portals: Arc<Portals>) {
     let mut tick = tokio::time::interval(TICK);
     // After a suspend one look is as good as a hundred.
@@ -18,7 +19,7 @@ pub(super) async fn keep(portals: Arc<Portals>) {
     loop {
         tick.tick().await;
         for portal in portals.all() {
-            portal.credential.tend(None);
+            portal.credential.tend(portal.renew_every());
         }
     }
 }

@@ -62,12 +62,11 @@ async fn make(
             "the portal has moved; change its url in the configuration"
         );
     }
-    let credential = match portals.by_name(&settings.name) {
-        Some(portal) => portal.credential.clone(),
-        None => {
-            let (name, app) = (settings.name.clone(), settings.app.clone());
-            Credential::open(name, app, custody.clone(), record).await
-        }
+    let credential = if let Some(portal) = portals.by_name(&settings.name) {
+        portal.credential.clone()
+    } else {
+        let (name, app) = (settings.name.clone(), settings.app.clone());
+        Credential::open(name, app, custody.clone(), record).await
     };
     Ok(Arc::new(Portal::new(
         settings.clone(),

@@ -7,7 +7,7 @@ use super::output::{complain, say};
 use super::{Exit, Global, SandboxOptions, control_runtime};
 use crate::app::{App, Source, StartError};
 use crate::config::Config;
-use crate::credential::{Grant, unix_now};
+use crate::credential::{Grant, Replace, unix_now};
 use crate::sandbox::{self, Options, Sandbox, Seed};
 use crate::store::StateDirectory;
 
@@ -24,7 +24,7 @@ pub(super) fn run(_global: &Global, options: &SandboxOptions) -> Exit {
                 .await
                 .map_err(|source| StartError::System { what: "starting the portal", source });
         }
-        with_gateway(listen).await
+        Box::pin(with_gateway(listen)).await
     });
     match outcome {
         Ok(()) => Exit::Done,
@@ -45,16 +45,17 @@ async fn with_gateway(listen: SocketAddr) -> Result<(), StartError> {
         .map_err(|error| StartError::Sandbox(error.to_string()))?;
     let state = StateDirectory::open(&directory.path().join("state"))
         .map_err(|error| StartError::Sandbox(error.to_string()))?;
-    let app = App::start(config, state).await?;
+    let app = Box::pin(App::start(config, state)).await?;
     let response = seed.token_response.to_string();
     let grant = Grant::parse(response.as_bytes(), unix_now())
         .map_err(|error| StartError::Sandbox(error.to_string()))?;
     if let Some(portal) = app.portals().by_name(NAME) {
-        portal.credential.adopt(grant).await?;
+        let adopted = portal.credential.adopt(grant, Replace::No).await;
+        adopted.map_err(|error| StartError::Sandbox(error.to_string()))?;
     }
     let address = app.addresses().first().cloned().unwrap_or_default();
     say(&introduction(&address, app.admin_url(), &seed));
-    app.run(Source::Fixed).await
+    Box::pin(app.run(Source::Fixed)).await
 }
 
 fn configuration(seed: &Seed) -> String {

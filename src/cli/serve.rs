@@ -28,9 +28,9 @@ pub(super) fn run(global: &Global) -> Exit {
     let source = Source::File(global.config.clone());
     let served = runtime.block_on(async {
         let names: Vec<_> = config.portals.keys().cloned().collect();
-        let app = App::start(config, state).await?;
+        let app = Box::pin(App::start(config, state)).await?;
         announce(&app, &names);
-        app.run(source).await
+        Box::pin(app.run(source)).await
     });
     match served {
         Ok(()) => Exit::Done,

@@ -4,17 +4,23 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use crate::credential::{Grant, Status, unix_now};
+use crate::control::{Details, PortalView};
+use crate::credential::{Admitted, Grant, unix_now};
+
+/// Lines of a ledger that are told at most.
+pub const LEDGER_MAX: u32 = 1_000;
 
 /// What a command wants.
 #[derive(Debug)]
 pub enum Request {
-    /// Make this pair the portal's credential.
+    /// Take this pair for the portal.
     Import {
         /// The portal's name in the configuration.
         portal: String,
         /// The pair.
         grant: Grant,
+        /// Whether it takes the place of the one in use.
+        replace: bool,
     },
     /// All portals.
     List,
@@ -22,6 +28,8 @@ pub enum Request {
     Show {
         /// The portal's name in the configuration.
         portal: String,
+        /// How many lines of its ledger, at most [`LEDGER_MAX`].
+        ledger: u32,
     },
 }
 
@@ -29,60 +37,14 @@ pub enum Request {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
-    /// The import is durable.
-    Stored(PortalView),
+    /// What has become of the pair, durably.
+    Imported(Admitted),
     /// The portals by name.
     Portals(Vec<PortalView>),
     /// The portal.
-    Portal(PortalView),
+    Portal(Box<Details>),
     /// Why not, in a sentence.
     Refused(String),
-}
-
-/// What is shown of a portal; holds no secret.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PortalView {
-    /// The name in the configuration.
-    pub name: String,
-    /// Where it lives.
-    pub url: String,
-    /// The credential's state in a word.
-    pub state: String,
-    /// The OAuth server's code for it.
-    pub code: Option<String>,
-    /// The generation in use.
-    pub generation: Option<u64>,
-    /// When the access token expires, unix seconds.
-    pub expires_at: Option<u64>,
-    /// Whose rights it carries.
-    pub user_id: Option<u64>,
-    /// The portal's stable key.
-    pub member_id: Option<String>,
-    /// When it was last renewed by the running gateway, unix seconds.
-    pub refreshed_at: Option<u64>,
-    /// The code of the last failure since the last success.
-    pub last_error: Option<String>,
-    /// Whether the pair in use is not stored yet: stopping the gateway now would lose it.
-    pub unsaved: bool,
-}
-
-impl PortalView {
-    /// The view of a credential's status.
-    pub fn new(name: &str, url: String, status: &Status) -> Self {
-        Self {
-            name: name.to_owned(),
-            url,
-            state: status.word().to_owned(),
-            code: status.state.code().map(str::to_owned),
-            generation: status.generation.map(|generation| generation.0),
-            expires_at: status.expires_at,
-            user_id: status.user_id,
-            member_id: status.member_id.clone(),
-            refreshed_at: status.refreshed_at,
-            last_error: status.last_error.clone(),
-            unsaved: status.unsaved,
-        }
-    }
 }
 
 impl Request {
@@ -97,14 +59,19 @@ impl Request {
         let portal = text(&request, "portal").ok_or_else(|| "no portal is named".to_owned());
         match text(&request, "do").as_deref() {
             Some("list") => Ok(Self::List),
-            Some("show") => Ok(Self::Show { portal: portal? }),
+            Some("show") => {
+                let lines = request.get("ledger").and_then(Value::as_u64).unwrap_or(0);
+                let ledger = u32::try_from(lines).unwrap_or(LEDGER_MAX).min(LEDGER_MAX);
+                Ok(Self::Show { portal: portal?, ledger })
+            }
             Some("import") => {
                 let Some(Value::Object(grant)) = request.remove("grant") else {
                     return Err("there is no grant".to_owned());
                 };
                 let grant = Grant::imported(grant, unix_now())
                     .map_err(|error| format!("the grant is of no use: {error}"))?;
-                Ok(Self::Import { portal: portal?, grant })
+                let replace = request.get("replace").and_then(Value::as_bool).unwrap_or(false);
+                Ok(Self::Import { portal: portal?, grant, replace })
             }
             _ => Err("the request is none of import, list, show".to_owned()),
         }
@@ -113,10 +80,13 @@ impl Request {
     pub(super) fn to_line(&self) -> Zeroizing<Vec<u8>> {
         let request = match self {
             Self::List => json!({"do": "list"}),
-            Self::Show { portal } => json!({"do": "show", "portal": portal}),
-            Self::Import { portal, grant } => json!({
+            Self::Show { portal, ledger } => {
+                json!({"do": "show", "portal": portal, "ledger": ledger})
+            }
+            Self::Import { portal, grant, replace } => json!({
                 "do": "import",
                 "portal": portal,
+                "replace": replace,
                 "grant": {
                     "access_token": grant.access.expose(),
                     "refresh_token": grant.refresh.expose(),

@@ -3,32 +3,74 @@ use std::sync::Mutex;
 use tokio::io::AsyncReadExt as _;
 
 use super::*;
-use crate::credential::Grant;
+use crate::credential::{Admitted, ChainId, Generation, Grant, Secret, State};
+use crate::store::{LedgerEntry, Record, StoreError, StoredCredential};
 
 fn view(name: &str) -> PortalView {
     PortalView { name: name.to_owned(), state: "connected".to_owned(), ..PortalView::default() }
 }
 
+/// `lines` of a ledger, as long as they get.
+fn details(name: &str, lines: u32) -> Details {
+    let line = |number| LedgerEntry {
+        at: 1_795_336_247,
+        chain: i64::MAX - i64::from(number),
+        generation: u64::MAX,
+        outcome: format!("failed: suspect {}", "x".repeat(64)),
+        refresh_hash: "0a1b2c3d".to_owned(),
+    };
+    let active = ChainView {
+        chain: Some(3),
+        role: Role::Active,
+        generation: Some(41),
+        user_id: None,
+        issued_at: Some(1_795_336_247),
+        state: "connected".to_owned(),
+    };
+    let spare = ChainView { role: Role::Spare, chain: None, ..active.clone() };
+    Details {
+        view: PortalView { spares: 1, ..view(name) },
+        chains: vec![active, spare],
+        ledger: (0..lines).map(line).collect(),
+        trouble: Some("x".to_owned()),
+    }
+}
+
+/// What becomes of the pair with each refresh token, one for each way to admit it.
+fn admitted(refresh: &str) -> Admitted {
+    let (chain, generation) = (ChainId(3), 41);
+    match refresh {
+        "R" => Admitted::Active { generation, old_kept: true },
+        "S" => Admitted::Spare { chain, dropped: Some(ChainId(2)) },
+        _ => Admitted::Known { chain, generation, active: false, dead: true },
+    }
+}
+
+type Taken = Arc<Mutex<Vec<(Grant, bool)>>>;
+
 /// Answers like a gateway with one portal, and keeps the pairs it was given.
-fn desk(taken: &Arc<Mutex<Vec<Grant>>>) -> Desk {
+fn desk(taken: &Taken) -> Desk {
     let taken = Arc::clone(taken);
     Arc::new(move |request| {
         let taken = Arc::clone(&taken);
         Box::pin(async move {
             match request {
                 Request::List => Reply::Portals(vec![view("acme")]),
-                Request::Show { portal } if portal == "acme" => Reply::Portal(view("acme")),
-                Request::Show { portal } => Reply::Refused(format!("no portal {portal}")),
-                Request::Import { portal, grant } => {
-                    taken.lock().unwrap().push(grant);
-                    Reply::Stored(view(&portal))
+                Request::Show { portal, ledger } if portal == "acme" => {
+                    Reply::Portal(Box::new(details("acme", ledger)))
+                }
+                Request::Show { portal, .. } => Reply::Refused(format!("no portal {portal}")),
+                Request::Import { grant, replace, .. } => {
+                    let reply = Reply::Imported(admitted(grant.refresh.expose()));
+                    taken.lock().unwrap().push((grant, replace));
+                    reply
                 }
             }
         })
     })
 }
 
-async fn served() -> (tempfile::TempDir, Arc<Mutex<Vec<Grant>>>) {
+async fn served() -> (tempfile::TempDir, Taken) {
     let state = tempfile::tempdir().unwrap();
     let control = Control::bind(state.path()).await.unwrap();
     let taken = Arc::default();
@@ -50,16 +92,33 @@ async fn a_command_reaches_the_running_gateway_and_is_answered() {
     let state = state.path();
     let ask = |request| async move { ask(state, &request).await.unwrap().unwrap() };
     assert_eq!(ask(Request::List).await, Reply::Portals(vec![view("acme")]));
-    let show = |portal: &str| Request::Show { portal: portal.to_owned() };
-    assert_eq!(ask(show("acme")).await, Reply::Portal(view("acme")));
-    assert_eq!(ask(show("x")).await, Reply::Refused("no portal x".to_owned()));
-    let body = br#"{"access_token":"A","refresh_token":"R","expires":"1800000000","user_id":7}"#;
-    let grant = Grant::parse(body, 0).unwrap();
-    let import = Request::Import { portal: "acme".to_owned(), grant };
-    assert_eq!(ask(import).await, Reply::Stored(view("acme")));
-    let taken = taken.lock().unwrap();
-    assert!(taken[0].access.matches("A") && taken[0].refresh.matches("R"));
-    assert_eq!((taken[0].expires_at, taken[0].user_id), (Some(1_800_000_000), Some(7)));
+    let show = |portal: &str, ledger| Request::Show { portal: portal.to_owned(), ledger };
+    for lines in [0, 5, LEDGER_MAX] {
+        assert_eq!(ask(show("acme", lines)).await, Reply::Portal(Box::new(details("acme", lines))));
+    }
+    assert_eq!(ask(show("x", 5)).await, Reply::Refused("no portal x".to_owned()));
+    for (refresh, replace) in [("R", false), ("S", true), ("T", false)] {
+        let body = format!(
+            r#"{{"access_token":"A","refresh_token":"{refresh}","expires":"1800000000","user_id":7}}"#
+        );
+        let grant = Grant::parse(body.as_bytes(), 0).unwrap();
+        let import = Request::Import { portal: "acme".to_owned(), grant, replace };
+        assert_eq!(ask(import).await, Reply::Imported(admitted(refresh)));
+        let (grant, insisted) = taken.lock().unwrap().pop().unwrap();
+        assert!(grant.access.matches("A") && grant.refresh.matches(refresh));
+        assert_eq!((grant.expires_at, grant.user_id), (Some(1_800_000_000), Some(7)));
+        assert_eq!(insisted, replace);
+    }
+}
+
+#[tokio::test]
+async fn no_more_of_a_ledger_is_told_than_fits() {
+    let (state, _taken) = served().await;
+    for asked in ["1001", "18446744073709551615"] {
+        let line = format!("{{\"do\":\"show\",\"portal\":\"acme\",\"ledger\":{asked}}}\n");
+        let answer = raw(state.path(), line.as_bytes()).await;
+        assert_eq!(answer.matches("refresh_hash").count(), 1_000, "{asked}");
+    }
 }
 
 #[tokio::test]
@@ -120,4 +179,48 @@ async fn a_stale_socket_is_replaced_and_nothing_else_is() {
     let error = Control::bind(state.path()).await.unwrap_err();
     assert!(error.to_string().contains("not a socket"), "{error}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+}
+
+fn stored(intent_open: bool) -> StoredCredential {
+    StoredCredential {
+        chain: ChainId(3),
+        generation: Generation(41),
+        access: Secret::new("A-canary"),
+        refresh: Secret::new("R-canary"),
+        expires_at: None,
+        member_id: None,
+        user_id: Some(7),
+        client_endpoint: None,
+        issued_at: 1_795_336_247,
+        state: State::Connected,
+        intent_open,
+    }
+}
+
+#[test]
+fn chains_are_told_as_the_store_has_them_and_the_one_in_use_as_the_gateway_has_it() {
+    let record = Record {
+        portal: "acme".to_owned(),
+        inject: None,
+        endpoint: None,
+        credential: Some(Ok(stored(true))),
+        spares: vec![Ok(stored(false)), Err(StoreError::Sealed)],
+        answers: Vec::new(),
+    };
+    let told = |state: &str, generation| {
+        let view = PortalView { state: state.to_owned(), generation, ..PortalView::default() };
+        let chains = Details::new(view, Some(&record), Vec::new()).chains;
+        chains.into_iter().map(|chain| (chain.role, chain.chain, chain.state)).collect::<Vec<_>>()
+    };
+    let spares = [
+        (Role::Spare, Some(3), "connected".to_owned()),
+        (Role::Spare, None, StoreError::Sealed.to_string()),
+    ];
+    let active = |state: &str| (Role::Active, Some(3), state.to_owned());
+    let refreshing = told("refreshing", Some(41));
+    assert_eq!(refreshing[0], active("refreshing"));
+    assert_eq!(refreshing[1..], spares);
+    // The gateway is a generation ahead of what could be stored.
+    assert_eq!(told("connected", Some(42))[0], active("suspect"));
+    assert_eq!(told("connected", None)[0], active("suspect"));
 }

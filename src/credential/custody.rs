@@ -19,9 +19,10 @@ use crate::credential::recovery::{Held, Settled};
 use crate::credential::refresh::Chains;
 use crate::credential::rotation::Chain;
 use crate::credential::{
-    Flights, Generation, Grant, OAuth, Origin, Status, Token, TokenEndpoint, Unavailable, unix_now,
+    Admitted, Flights, Generation, Grant, IntakeError, OAuth, Replace, Status, Token,
+    TokenEndpoint, Unavailable, unix_now,
 };
-use crate::store::{Record, Seat, Store, StoreError};
+use crate::store::{Record, Store, StoreError};
 
 /// What all portals' credentials share.
 #[derive(Debug)]
@@ -199,14 +200,20 @@ impl Credential {
         Err(Unavailable::Later { retry_after: self.custody.pace.backoff_min, reason })
     }
 
-    /// Makes `grant` the portal's credential, whatever was there: after a refresh that is under
-    /// way, and durably before it is used. Dropping the future does not stop it.
-    pub async fn adopt(self: &Arc<Self>, grant: Grant) -> Result<Generation, StoreError> {
+    /// Takes a pair in that somebody brings, as [`admit`] decides: after a refresh that is under way,
+    /// and durably before it is used. Dropping the future does not stop it.
+    ///
+    /// [`admit`]: crate::credential::admit
+    pub async fn adopt(
+        self: &Arc<Self>,
+        grant: Grant,
+        replace: Replace,
+    ) -> Result<Admitted, IntakeError> {
         let (told, outcome) = oneshot::channel();
         let credential = Arc::clone(self);
         self.custody.flights.spawn(async move {
             // Whoever asked may have left.
-            drop(told.send(credential.import(grant).await));
+            drop(told.send(credential.take_in(grant, replace).await));
         });
         let cut_short = |_closed| StoreError::Unavailable("the import was cut short".into());
         outcome.await.map_err(cut_short)?
@@ -228,24 +235,6 @@ impl Credential {
     /// The application in use.
     pub fn app(&self) -> Arc<App> {
         self.app.load_full()
-    }
-
-    async fn import(self: Arc<Self>, grant: Grant) -> Result<Generation, StoreError> {
-        let mut chains = self.chains.lock().await;
-        // First what was exchanged and not stored yet: its generation is already in use.
-        self.save_all(&mut chains).await?;
-        let seat = Seat::Active { keep_old: false };
-        let added = self.custody.store.add(&self.portal, &grant, seat).await?;
-        self.custody.store_works();
-        let generation = added.generation;
-        let chain = Chain::started(added.chain, generation, &grant);
-        self.publish(
-            &chain,
-            Token::new(generation, grant.access, grant.expires_at, Origin::Stored),
-        );
-        chains.active = Some(chain);
-        tracing::info!(portal = %self.portal, %generation, "credential imported");
-        Ok(generation)
     }
 
     pub(super) fn newer_than(&self, seen: Generation) -> Option<Arc<Token>> {

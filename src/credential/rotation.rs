@@ -186,9 +186,10 @@ impl Chain {
     fn advance(&mut self, grant: &Grant, at: u64) {
         self.generation = self.generation.next();
         self.refresh = grant.refresh.clone();
-        self.member_id = grant.member_id.clone().or(self.member_id.take());
+        self.member_id = grant.member_id.clone().or_else(|| self.member_id.take());
         self.user_id = grant.user_id.or(self.user_id);
-        self.client_endpoint = grant.client_endpoint.clone().or(self.client_endpoint.take());
+        self.client_endpoint =
+            grant.client_endpoint.clone().or_else(|| self.client_endpoint.take());
         self.issued_at = at;
         self.state = State::Connected;
         self.renewed_here = true;

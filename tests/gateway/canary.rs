@@ -1,6 +1,7 @@
 //! One long run with everything that can go wrong and the log at its loudest; afterwards every
 //! byte that came out anywhere is searched for every secret that was in play.
 
+mod imports;
 mod search;
 
 use std::collections::{BTreeSet, HashSet};
@@ -59,27 +60,6 @@ impl Run {
         let said = [output.stdout.as_slice(), &output.stderr].concat();
         self.keep(format!("b24gate {}", arguments.join(" ")), &said);
         output
-    }
-
-    fn import(&mut self) {
-        let pair = self.seed().token_response.to_string();
-        assert!(self.command(&["portal", "import", "acme"], &pair).status.success());
-    }
-
-    /// Imports that are refused, with a good pair's tokens in them.
-    fn import_wrongly(&mut self) {
-        let Seed { access_token: access, refresh_token: refresh, .. } = self.seed();
-        for input in [
-            format!("{{\"access_token\": \"{access}\", \"refresh_token\": \"{refresh}\""),
-            format!("{{\"access_token\": \"{access}\"}}"),
-            format!("{{\"access_token\": \"{access}\", \"refresh_token\": [\"{refresh}\"]}}"),
-            format!("{{\"access_token\": \"{access}\\r\\n\", \"refresh_token\": \"{refresh}\"}}"),
-            format!("{{\"error\": \"{refresh}\", \"error_description\": \"{access}\"}}"),
-            format!("<html>{access} {refresh}</html>"),
-            format!("\"{refresh}\""),
-        ] {
-            assert!(!self.command(&["portal", "import", "acme"], &input).status.success());
-        }
     }
 
     async fn call(&mut self, gate: &Gate, request: String) -> u16 {
@@ -214,11 +194,12 @@ impl Run {
         let pair = json!({"access_token": access_token, "refresh_token": refresh_token});
         for request in [
             json!({"do": "list"}),
-            json!({"do": "show", "portal": "acme"}),
+            json!({"do": "show", "portal": "acme", "ledger": 1000}),
             json!({"do": "show", "portal": refresh_token}),
             json!({"do": "import", "portal": "nobody", "grant": pair}),
             json!({"do": "import", "portal": "acme", "grant": {"access_token": access_token}}),
             json!({"do": "import", "portal": "acme", "grant": pair}),
+            json!({"do": "import", "portal": "acme", "grant": pair, "replace": true}),
             json!({"do": refresh_token}),
         ] {
             let socket = std::fs::read_dir(self.setup.state()).unwrap().find_map(|entry| {
@@ -318,12 +299,14 @@ async fn no_secret_comes_out_anywhere_in_any_disguise() {
     };
     run.import();
     run.import_wrongly();
+    run.import_more();
     run.command(&["portal", "list"], "");
     run.command(&["check"], "");
 
     let gate = run.setup.start();
     assert_eq!(run.profile(&gate).await, 200);
     run.import_wrongly();
+    run.import_more();
     run.calls(&gate).await;
     run.portal_faults(&gate).await;
     run.oauth_faults(&gate).await;

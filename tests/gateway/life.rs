@@ -3,6 +3,7 @@
 mod check; // `b24gate check`, and files that others can reach
 mod commands; // commands beside a running gateway, and without one
 mod first_steps; // what somebody sees who starts it for the first time
+mod intake; // what becomes of the pairs that are brought
 
 use std::net::SocketAddr;
 use std::time::Duration;

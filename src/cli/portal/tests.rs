@@ -5,10 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::import::import_from;
+use super::show::{details, distance, page, summary, views};
 use super::*;
 use crate::config::{self, App, Endpoint, Inject, KeySource, Listen, Plan, Portal, Refresh};
-use crate::control::{Control, Desk};
-use crate::credential::Secret;
+use crate::control::{ChainView, Control, Desk, Details, PortalView, Role};
+use crate::credential::{Admitted, ChainId, Secret, unix_now};
+use crate::store::LedgerEntry;
 
 const RESPONSE: &str = r#"{"access_token":"A-canary","refresh_token":"R-canary","expires_in":3599,
     "member_id":"a223c6b3710f85df22e9377d6c4f7553","user_id":"7"}"#;
@@ -71,28 +74,150 @@ fn place() -> (tempfile::TempDir, PathBuf) {
     (home, state)
 }
 
+/// What `portal import` says of a token response; `Err` is the refusal.
+async fn bring(state: &Path, pair: &str, replace: Replace) -> Result<String, String> {
+    let config = config(&["acme"]);
+    let told = import_from(&config, state, "acme", replace, pair.as_bytes()).await;
+    let told = told.map_err(|failure| {
+        assert_eq!(failure.code, FAILED, "{}", failure.text);
+        failure.text
+    });
+    assert!(!format!("{told:?}").contains("canary"), "{told:?}");
+    told
+}
+
+fn pair(refresh: &str, user: &str) -> String {
+    RESPONSE.replace("R-canary", refresh).replace("\"7\"", user)
+}
+
 #[tokio::test]
 async fn an_import_without_a_gateway_is_stored_and_told_without_a_token() {
     let (_home, state) = place();
     let config = config(&["acme", "beta"]);
-    for generation in 1..=2 {
-        let text = import_from(&config, &state, "acme", RESPONSE.as_bytes()).await.unwrap();
-        let want =
-            format!("portal acme: credential stored, generation {generation}, expires in 59 min");
-        assert_eq!(text, want);
-    }
-    let views = views(&config, &state).await.unwrap();
-    let list = table(&views);
+    let text = bring(&state, RESPONSE, Replace::No).await.unwrap();
+    let want = "portal acme: credential stored, generation 1, expires in 59 min (read as a token \
+                response)";
+    assert_eq!(text, want);
+    let found = views(&config, &state).await.unwrap();
+    let list = summary(&found);
     let lines: Vec<_> = list.lines().collect();
     assert_eq!(lines[0], "NAME  STATE          GENERATION  EXPIRES    URL");
-    assert_eq!(lines[1], "acme  connected      2           in 59 min  https://acme.bitrix24.com");
+    assert_eq!(lines[1], "acme  connected      1           in 59 min  https://acme.bitrix24.com");
     assert_eq!(lines[2], "beta  not connected  -           -          https://beta.bitrix24.com");
-    let shown = details(&view(&config, &state, "acme").await.unwrap());
-    for line in ["state       connected", "generation  2", "expires     in 59 min", "user        7"]
+    let shown = page(&details(&config, &state, "acme", 0).await.unwrap());
+    for line in ["state       connected", "generation  1", "expires     in 59 min", "user        7"]
     {
         assert!(shown.contains(line), "{shown}");
     }
     assert!(!list.contains("canary") && !shown.contains("canary"));
+}
+
+#[tokio::test]
+async fn without_a_gateway_a_pair_becomes_a_spare_or_is_refused_as_the_rules_say() {
+    use Replace::{No, Yes};
+    let (_home, state) = place();
+    let other_portal = pair("R4-canary", "7").replace("a223", "ffff");
+    for (pair, replace, told) in [
+        (pair("R1-canary", "7"), No, Ok("credential stored, generation 1, expires in 59 min")),
+        (pair("R1-canary", "7"), No, Ok("the one in use (chain 1, generation 1); nothing to do")),
+        (pair("R2-canary", "7"), No, Ok("kept as a spare (chain 2); it takes over when")),
+        (pair("R2-canary", "8"), Yes, Ok("a spare already (chain 2, generation 2); nothing to do")),
+        (pair("R3-canary", "8"), No, Err("is user 8's, and the portal is connected as user 7")),
+        (pair("R3-canary", "null"), No, Err("does not say whose it is")),
+        (other_portal, Yes, Err("belongs to another portal")),
+        (
+            pair("R5-canary", "7"),
+            Yes,
+            Ok("generation 3, expires in 59 min; the one that was in use \
+            is kept as a spare (read as a token response)"),
+        ),
+        (pair("R6-canary", "7"), No, Ok("dies; the oldest spare (chain 1) made room for it (read")),
+        // It had to make room before it was used.
+        (pair("R1-canary", "7"), No, Ok("dies; the oldest spare (chain 2) made room for it")),
+        (pair("R3-canary", "8"), Yes, Ok("credential stored, generation 6, expires in 59 min (")),
+    ] {
+        let found = bring(&state, &pair, replace).await;
+        match (&found, told) {
+            (Ok(text), Ok(part)) | (Err(text), Err(part)) => {
+                assert!(text.starts_with("portal acme: ") && text.contains(part), "{text}\n{part}");
+            }
+            _ => panic!("{found:?} instead of {told:?}"),
+        }
+    }
+    let config = config(&["acme", "beta"]);
+    let list = summary(&views(&config, &state).await.unwrap());
+    let columns = |line: usize| list.lines().nth(line).unwrap().split_whitespace().nth(6);
+    assert_eq!(list.lines().next().unwrap().split_whitespace().nth(4), Some("SPARES"), "{list}");
+    assert_eq!(columns(1), Some("2"), "{list}");
+}
+
+#[tokio::test]
+async fn without_a_gateway_the_chains_and_the_ledger_are_shown() {
+    let (_home, state) = place();
+    bring(&state, &pair("R1-canary", "7"), Replace::No).await.unwrap();
+    bring(&state, &pair("R2-canary", "7"), Replace::No).await.unwrap();
+    let config = config(&["acme"]);
+    let found = details(&config, &state, "acme", 1).await.unwrap();
+    let of = |found: &Details| -> Vec<_> {
+        found.chains.iter().map(|chain| (chain.chain, chain.role, chain.state.clone())).collect()
+    };
+    let connected = "connected".to_owned();
+    let want =
+        [(Some(1), Role::Active, connected.clone()), (Some(2), Role::Spare, connected.clone())];
+    assert_eq!(of(&found), want);
+    let ledger: Vec<_> = found.ledger.iter().map(|line| (line.chain, &*line.outcome)).collect();
+    assert_eq!(ledger, [(2, "spare")]);
+    let all = details(&config, &state, "acme", 5).await.unwrap();
+    assert_eq!(all.ledger.len(), 2);
+    assert_eq!(details(&config, &state, "acme", 0).await.unwrap().ledger, []);
+}
+
+#[test]
+fn a_portals_page_has_a_table_of_its_chains_and_one_of_its_ledger() {
+    let chain = |chain, role, state: &str| ChainView {
+        chain: Some(chain),
+        role,
+        generation: Some(41),
+        user_id: Some(7),
+        // Half a day more, so that the clock may move on meanwhile.
+        issued_at: Some(unix_now() - 100 * 86_400 - 43_200),
+        state: state.to_owned(),
+    };
+    let sealed = ChainView {
+        chain: None,
+        generation: None,
+        user_id: None,
+        issued_at: None,
+        ..chain(0, Role::Spare, "cannot be opened")
+    };
+    let line = |at, outcome: &str| LedgerEntry {
+        at,
+        chain: 3,
+        generation: 41,
+        outcome: outcome.to_owned(),
+        refresh_hash: "0a1b2c3d".to_owned(),
+    };
+    let view = PortalView { name: "acme".to_owned(), ..PortalView::default() };
+    let details = Details {
+        view,
+        chains: vec![chain(3, Role::Active, "connected"), sealed],
+        ledger: vec![line(1_795_336_247, "commit"), line(0, "failed: dead invalid_grant")],
+        trouble: None,
+    };
+    let text = page(&details);
+    let (_, tables) = text.split_once("\n\n").unwrap();
+    assert_eq!(
+        tables,
+        "CHAIN  ROLE    GENERATION  USER  ISSUED        STATE\n\
+         3      active  41          7     100 days ago  connected\n\
+         -      spare   -           -     -             cannot be opened\n\
+         \n\
+         WHEN                  CHAIN  GENERATION  TOKEN     OUTCOME\n\
+         2026-11-22T08:30:47Z  3      41          0a1b2c3d  commit\n\
+         1970-01-01T00:00:00Z  3      41          0a1b2c3d  failed: dead invalid_grant"
+    );
+    let trouble = Details { trouble: Some("disk".to_owned()), ..Details::default() };
+    assert!(page(&trouble).ends_with("\nchains      disk"), "{}", page(&trouble));
 }
 
 #[tokio::test]
@@ -113,16 +238,20 @@ async fn a_wrong_input_is_answered_with_what_is_wrong_and_stores_nothing() {
         ("acmee", RESPONSE, USAGE, "known: acme, beta"),
         ("acme", "access_token=A", FAILED, "not a JSON object"),
         ("acme", r#"{"access_token":"A-canary"}"#, FAILED, "no refresh_token"),
+        ("acme", r#"{"AUTH_ID":"A-canary"}"#, FAILED, "install request: there is no REFRESH_ID"),
+        ("acme", "https://acme.bitrix24.com/rest/7/canary/", FAILED, "looks like a webhook"),
         ("acme", r#"{"error":"invalid_grant"}"#, FAILED, "error answer"),
         ("acme", &long, FAILED, "longer than 64 KiB"),
     ] {
-        let failure = import_from(&config, &state, name, input.as_bytes()).await.unwrap_err();
+        let failure =
+            import_from(&config, &state, name, Replace::No, input.as_bytes()).await.unwrap_err();
         assert_eq!(failure.code, code, "{}", failure.text);
         assert!(failure.text.contains(text), "{}", failure.text);
         assert!(!failure.text.contains("canary"));
     }
     assert!(!state.exists());
-    let failure = import_from(&empty, &state, "acme", RESPONSE.as_bytes()).await.unwrap_err();
+    let failure =
+        import_from(&empty, &state, "acme", Replace::No, RESPONSE.as_bytes()).await.unwrap_err();
     assert!(failure.text.contains("[portals.NAME]"), "{}", failure.text);
 }
 
@@ -131,28 +260,33 @@ async fn an_import_goes_through_the_running_gateway() {
     let (_home, state) = place();
     let config = config(&["acme"]);
     let locked = StateDirectory::open(&state).unwrap();
-    let failure = import_from(&config, &state, "acme", RESPONSE.as_bytes()).await.unwrap_err();
+    let import =
+        async |replace| import_from(&config, &state, "acme", replace, RESPONSE.as_bytes()).await;
+    let failure = import(Replace::No).await.unwrap_err();
     assert_eq!(failure.code, 3);
     let pid = format!("pid {}", std::process::id());
     assert!(failure.text.contains(&pid), "{}", failure.text);
     let desk: Desk = Arc::new(|request| {
         Box::pin(async move {
+            let (chain, dropped) = (ChainId(7), Some(ChainId(2)));
             match request {
-                Request::Import { portal, .. } if portal == "acme" => {
-                    let name = portal;
-                    Reply::Stored(PortalView {
-                        name,
-                        generation: Some(41),
-                        ..PortalView::default()
-                    })
+                Request::Import { replace: true, .. } => {
+                    Reply::Imported(Admitted::Active { generation: 41, old_kept: true })
                 }
+                Request::Import { .. } => Reply::Imported(Admitted::Spare { chain, dropped }),
                 _ => Reply::Refused("not today".to_owned()),
             }
         })
     });
     tokio::spawn(Control::bind(locked.path()).await.unwrap().serve(desk));
-    let text = import_from(&config, &state, "acme", RESPONSE.as_bytes()).await.unwrap();
-    assert!(text.contains("generation 41"), "{text}");
+    let text = import(Replace::Yes).await.unwrap();
+    assert!(text.contains("generation 41, expires in 59 min; the one that was in use"), "{text}");
+    let text = import(Replace::No).await.unwrap();
+    assert_eq!(
+        text,
+        "portal acme: kept as a spare (chain 7); it takes over when the one in use dies; the oldest \
+         spare (chain 2) made room for it (read as a token response)"
+    );
     let failure = views(&config, &state).await.unwrap_err();
     assert!(failure.text.contains("not today"), "{}", failure.text);
 }
@@ -162,7 +296,9 @@ async fn an_unsafe_state_directory_has_its_own_exit_code() {
     let (home, _) = place();
     std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let config = config(&["acme"]);
-    let failure = import_from(&config, home.path(), "acme", RESPONSE.as_bytes()).await.unwrap_err();
+    let failure = import_from(&config, home.path(), "acme", Replace::No, RESPONSE.as_bytes())
+        .await
+        .unwrap_err();
     assert_eq!(failure.code, 3);
     assert!(failure.text.contains("chmod 700"), "{}", failure.text);
 }

@@ -9,7 +9,7 @@ use super::*;
 use crate::config::{self, Endpoint, Inject, KeySource};
 use crate::credential::hold::Pace;
 use crate::credential::oauth::tests::{Line, Server, client, pair};
-use crate::credential::{ChainId, Custody, Grant, Link, RawAnswer, Secret};
+use crate::credential::{Admitted, ChainId, Custody, Grant, Link, RawAnswer, Replace, Secret};
 use crate::store::{Added, LedgerEntry, Pending, Record, Seat, SqliteStore, StateDirectory, Store};
 
 /// The real store, which can be told to fail.
@@ -324,11 +324,11 @@ async fn an_import_waits_for_the_refresh_under_way_and_wins() {
     let import = async {
         tokio::time::sleep(Duration::from_millis(30)).await;
         let grant = Grant::parse(pair(9).as_bytes(), unix_now()).unwrap();
-        scene.credential.adopt(grant).await.unwrap()
+        scene.credential.adopt(grant, Replace::Yes).await.unwrap()
     };
     let (renewed, imported) = tokio::join!(refresh, import);
     assert_eq!(renewed.unwrap().generation, Generation(2));
-    assert_eq!(imported, Generation(3));
+    assert_eq!(imported, Admitted::Active { generation: 3, old_kept: true });
     assert_eq!(access(&scene.credential), "A-canary-9");
     assert_eq!(access(scene.restarted().await.as_ref()), "A-canary-9");
 }
@@ -344,7 +344,8 @@ async fn an_import_connects_a_portal_that_had_no_credential() {
     assert!(matches!(nothing, Unavailable::NotConnected(State::NotConnected)));
     assert_eq!(scene.exchanges(), 0);
     let grant = Grant::parse(pair(1).as_bytes(), unix_now()).unwrap();
-    assert_eq!(credential.adopt(grant).await.unwrap(), Generation(1));
+    let adopted = credential.adopt(grant, Replace::No).await.unwrap();
+    assert_eq!(adopted, Admitted::Active { generation: 1, old_kept: false });
     assert_eq!(access(&credential), "A-canary-1");
     assert_eq!(credential.state().word(), "connected");
 }

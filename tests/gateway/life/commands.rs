@@ -20,9 +20,12 @@ async fn a_pair_is_imported_into_a_running_gateway_and_used_at_once() {
     gate.setup().import(&portal.seed());
     assert_eq!(profile(&gate).await.status, 200);
 
-    // A newer pair takes the place of the older one, whose access token is no longer used.
+    // When somebody insists, a newer pair takes the place of the older one, whose access token is
+    // no longer used.
     portal.control().expire();
-    gate.setup().import(&portal.seed());
+    let newer = portal.seed().token_response.to_string();
+    let output = gate.setup().command(&["portal", "import", "acme", "--replace"], &newer);
+    assert!(output.status.success(), "{}", told(&output));
     let answer = profile(&gate).await;
     assert_eq!((answer.status, answer.field("x-b24-replayed")), (200, None));
     let again = gate.kill().start();
@@ -40,6 +43,8 @@ async fn an_import_that_is_of_no_use_says_why_and_leaves_the_pair_alone() {
         ("<html>", "not a JSON object"),
         ("[]", "not a JSON object"),
         ("{}", "no access_token"),
+        ("https://acme.bitrix24.com/rest/1/secret/", "looks like a webhook"),
+        (r#"{"AUTH_ID": "A", "member_id": "x"}"#, "install request: there is no REFRESH_ID in it"),
         (r#"{"access_token": "A"}"#, "no refresh_token"),
         (r#"{"access_token": 7, "refresh_token": "R"}"#, "access_token is not a token"),
         (r#"{"error": "invalid_grant"}"#, "an error answer"),

@@ -42,7 +42,7 @@ async fn a_pair_that_cannot_be_stored_is_lent_from_memory_and_stored_later() {
     token.mark_accepted();
     scene.credential.renew(Generation(2)).await.unwrap_err();
     let grant = Grant::parse(pair(9).as_bytes(), unix_now()).unwrap();
-    scene.credential.adopt(grant).await.unwrap_err();
+    scene.credential.adopt(grant, Replace::Yes).await.unwrap_err();
     assert_eq!(scene.exchanges(), 1);
     scene.store.no_commit.store(false, Ordering::SeqCst);
     assert!(scene.custody.flights().wait_idle(Duration::from_secs(5)).await);

@@ -1,0 +1,148 @@
+//! What is shown of portals; nothing here holds a secret.
+
+use serde::{Deserialize, Serialize};
+
+use crate::credential::Status;
+use crate::store::{LedgerEntry, Record, StoreError, StoredCredential};
+
+/// A portal in a line.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortalView {
+    /// The name in the configuration.
+    pub name: String,
+    /// Where it lives.
+    pub url: String,
+    /// The credential's state in a word.
+    pub state: String,
+    /// The OAuth server's code for it.
+    pub code: Option<String>,
+    /// The generation in use.
+    pub generation: Option<u64>,
+    /// When the access token expires, unix seconds.
+    pub expires_at: Option<u64>,
+    /// Whose rights it carries.
+    pub user_id: Option<u64>,
+    /// The portal's stable key.
+    pub member_id: Option<String>,
+    /// When it was last renewed by the running gateway, unix seconds.
+    pub refreshed_at: Option<u64>,
+    /// The code of the last failure since the last success.
+    pub last_error: Option<String>,
+    /// Whether the pair in use is not stored yet: stopping the gateway now would lose it.
+    pub unsaved: bool,
+    /// Chains that wait for the one in use to die.
+    pub spares: usize,
+}
+
+/// A portal with its chains and what happened to them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Details {
+    /// The portal.
+    pub view: PortalView,
+    /// Its chains, the one in use first.
+    pub chains: Vec<ChainView>,
+    /// The latest lines of its ledger, newest first.
+    pub ledger: Vec<LedgerEntry>,
+    /// Why the chains or the ledger are not told.
+    pub trouble: Option<String>,
+}
+
+/// A chain in a line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChainView {
+    /// Its number, unless it does not open.
+    pub chain: Option<i64>,
+    /// Whether it is in use.
+    pub role: Role,
+    /// Its generation.
+    pub generation: Option<u64>,
+    /// Whose rights it carries.
+    pub user_id: Option<u64>,
+    /// When its pair was issued, unix seconds.
+    pub issued_at: Option<u64>,
+    /// Its state in a word, or why it does not open.
+    pub state: String,
+}
+
+/// What a chain is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// It is in use.
+    Active,
+    /// It waits for the one in use to die.
+    Spare,
+}
+
+impl PortalView {
+    /// The view of a credential's status, with `record` for what only the store knows.
+    pub fn new(name: &str, url: String, status: &Status, record: Option<&Record>) -> Self {
+        Self {
+            name: name.to_owned(),
+            url,
+            state: status.word().to_owned(),
+            code: status.state.code().map(str::to_owned),
+            generation: status.generation.map(|generation| generation.0),
+            expires_at: status.expires_at,
+            user_id: status.user_id,
+            member_id: status.member_id.clone(),
+            refreshed_at: status.refreshed_at,
+            last_error: status.last_error.clone(),
+            unsaved: status.unsaved,
+            spares: record.map_or(0, |record| record.spares.len()),
+        }
+    }
+}
+
+impl Details {
+    /// What the store knows, beside the view.
+    pub fn new(view: PortalView, record: Option<&Record>, ledger: Vec<LedgerEntry>) -> Self {
+        let mut chains = record.map(ChainView::all).unwrap_or_default();
+        if let Some(active) = chains.iter_mut().find(|chain| chain.role == Role::Active)
+            && active.generation.is_some()
+            && active.generation == view.generation
+        {
+            // While an exchange is under way, the store cannot tell it from one that was cut short.
+            active.state.clone_from(&view.state);
+        }
+        Self { view, chains, ledger, trouble: None }
+    }
+}
+
+impl ChainView {
+    fn all(record: &Record) -> Vec<Self> {
+        let active = record.credential.iter().map(|chain| Self::new(Role::Active, chain));
+        active.chain(record.spares.iter().map(|chain| Self::new(Role::Spare, chain))).collect()
+    }
+
+    fn new(role: Role, chain: &Result<StoredCredential, StoreError>) -> Self {
+        match chain {
+            Ok(stored) => Self {
+                chain: Some(stored.chain.0),
+                role,
+                generation: Some(stored.generation.0),
+                user_id: stored.user_id,
+                issued_at: Some(stored.issued_at),
+                state: Status::of(Some(chain)).word().to_owned(),
+            },
+            Err(error) => Self {
+                chain: None,
+                role,
+                generation: None,
+                user_id: None,
+                issued_at: None,
+                state: error.to_string(),
+            },
+        }
+    }
+}
+
+impl Role {
+    /// The word shown to people.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Spare => "spare",
+        }
+    }
+}
