@@ -33,7 +33,8 @@ const LEAVES: &[&str] = &["transport", "config", "error", "secret"];
 const ALONE: &[&str] = &["sandbox", "telemetry", "error", "secret"];
 
 /// What the store keeps of a credential; it decides nothing about it.
-const KEPT: &[&str] = &["Generation", "Grant", "Secret", "State", "unix_now"];
+const KEPT: &[&str] =
+    &["ChainId", "Generation", "Grant", "Link", "RawAnswer", "Secret", "State", "unix_now"];
 
 /// A mention of another room, with what comes behind it.
 struct Use {
