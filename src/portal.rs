@@ -9,11 +9,12 @@ pub use portals::Portals;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::time::Instant;
 
-use crate::config::{self, Endpoint, Inject};
+use crate::config::{self, Endpoint, Inject, Refresh};
 use crate::credential::{Credential, Custody};
 use crate::transport::Connector;
 
@@ -99,6 +100,14 @@ impl Portal {
             requests: AtomicU64::new(0),
             refused_move: tokio::sync::Mutex::new(None),
             settings,
+        }
+    }
+
+    /// How old a pair may become before it is renewed ahead of time, for those who asked for that.
+    pub fn renew_every(&self) -> Option<Duration> {
+        match self.settings.refresh {
+            Refresh::Lazy => None,
+            Refresh::Every(interval) => Some(interval),
         }
     }
 

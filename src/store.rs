@@ -52,7 +52,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     fn receive<'a>(&'a self, link: Link<'a>, answer: &'a RawAnswer) -> Pending<'a, ()>;
 
     /// Stores the pair that the exchange of `link` brought, as the next generation of its chain, and
-    /// clears the intent. Fails with [`StoreError::Superseded`] when the chain is not at `link`.
+    /// clears the intent. When an answer of status 200 was received for `link`, that answer counts
+    /// as the pair's second copy: it must be the one that the pair was read from. Fails with [`StoreError::Superseded`] when the chain is not at `link`.
     fn commit<'a>(&'a self, link: Link<'a>, grant: &'a Grant) -> Pending<'a, Generation>;
 
     /// As [`Store::commit`], for a pair found in the journal: the chain may also stand at an earlier

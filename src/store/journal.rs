@@ -17,6 +17,7 @@ pub(super) use pair::Pair;
 pub(super) use slot::Identity;
 pub(super) use spool::places;
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::credential::{ChainId, Generation, Link, RawAnswer, unix_now};
@@ -235,12 +236,21 @@ fn uncovered<'a>(records: &'a [Record], found: &[Found]) -> Vec<(Link<'a>, &'a S
     uncovered
 }
 
-/// Whether this answer is the pair's second copy, or even newer than the pair: then it must not be
-/// written over.
+/// Whether this answer is the pair's second copy, or even newer than the pair, or another store's:
+/// then it must not be written over.
 fn covers(found: &Found, portal: &str, stored: &StoredCredential) -> bool {
-    let Answered { chain, generation, ours, .. } = found.answered;
-    let right = found.kept && found.portal == portal && chain == stored.chain;
-    right && (!ours || generation.next() >= stored.generation)
+    let Answered { chain, generation, ours, ref answer, .. } = found.answered;
+    if !found.kept || found.portal != portal || chain != stored.chain {
+        return false;
+    }
+    let token = stored.refresh.expose().as_bytes();
+    let same = || memchr::memmem::find(&answer.body, token).is_some();
+    match generation.next().cmp(&stored.generation) {
+        _ if !ours => true,
+        Ordering::Greater => true,
+        Ordering::Equal => same(),
+        Ordering::Less => false,
+    }
 }
 
 fn name(portal: &str, chain: ChainId) -> String {

@@ -54,7 +54,7 @@ async fn a_death_is_told_once_to_everybody_and_so_is_the_return_whatever_restart
         "portal": "acme", "condition": "dead", "previous": "connected", "code": "invalid_grant",
         "since": since, "message": message, "admin_url": format!("http://{}/", gate.admin),
     });
-    assert_eq!(by_hook, [expected.clone()]);
+    assert_eq!(by_hook, std::slice::from_ref(&expected));
     assert_eq!(by_pager, [expected]);
     assert_eq!(pager.read("arguments"), "on call\n");
     let head = hook.heads().remove(0);
@@ -248,7 +248,7 @@ async fn a_store_that_cannot_be_written_is_told_and_so_is_that_it_can_again() {
     portal.control().expire();
     assert_refused(&profile(&gate).await, 503, "GATEWAY_REFRESH_UNAVAILABLE");
     let alert = hook.told(1).await.remove(0);
-    assert_eq!(conditions(&[alert.clone()]), ["store ok->failing"]);
+    assert_eq!(conditions(std::slice::from_ref(&alert)), ["store ok->failing"]);
     assert_eq!((&alert["portal"], &alert["code"]), (&Value::Null, &Value::Null));
     assert!(gate.wait_for_log("alert subject=store").contains("ERROR"));
 

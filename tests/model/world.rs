@@ -35,6 +35,7 @@ pub(crate) struct Inside {
 }
 
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "four questions that have nothing in common")]
 pub(crate) struct Rules {
     /// A refresh token works once.
     pub(crate) strict: bool,
@@ -171,7 +172,7 @@ impl World {
 
     async fn crash(&self) {
         self.1.notify_one();
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

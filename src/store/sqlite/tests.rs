@@ -1,6 +1,7 @@
 mod corruption;
 mod damage;
 mod journal;
+mod model;
 mod spool;
 
 use std::fs;

@@ -62,6 +62,30 @@ fn another_process_holds_the_lock_too() {
 }
 
 #[test]
+fn f_52_a_lock_file_left_by_a_killed_process_does_not_hinder_the_start() {
+    let home = tempfile::tempdir().unwrap();
+    chmod(home.path(), 0o700);
+    let lock = home.path().join(LOCK);
+    // A number that this machine gave to another process since.
+    fs::write(&lock, "1\n").unwrap();
+    chmod(&lock, 0o600);
+    let mut other = std::process::Command::new("flock")
+        .arg("--no-fork")
+        .arg(&lock)
+        .args(["sh", "-c", "echo held; exec sleep 60"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("flock of util-linux");
+    let mut said = [0; 5];
+    io::Read::read_exact(other.stdout.as_mut().unwrap(), &mut said).unwrap();
+    StateDirectory::open(home.path()).unwrap_err();
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert_eq!(fs::read_to_string(&lock).unwrap(), "1\n");
+    StateDirectory::open(home.path()).unwrap();
+}
+
+#[test]
 fn a_directory_that_others_can_enter_is_refused_with_the_command_that_mends_it() {
     let home = tempfile::tempdir().unwrap();
     for open in [0o750, 0o701, 0o770, 0o777, 0o1777] {

@@ -40,7 +40,11 @@ pub(super) fn copy(from: &Path, to: &Path) {
         if path.is_dir() {
             copy(&path, &target);
         } else if !path.to_str().unwrap().ends_with("-shm") {
-            fs::copy(&path, &target).unwrap();
+            // It may go away meanwhile: a draft that gets its name, a log that is folded in.
+            match fs::copy(&path, &target) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                copied => drop(copied.unwrap()),
+            }
         }
     }
 }

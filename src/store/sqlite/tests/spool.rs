@@ -82,7 +82,7 @@ async fn f_07_on_a_full_disk_an_answer_fits_its_slot_and_a_longer_one_goes_to_th
     store.receive(link("acme", 1), &brings(2)).await.unwrap();
     assert_eq!(files(&home.spool()), 0);
     assert!(holds(&answers(&store, "acme").await[0], 2));
-    let long = [brings(3).body.as_slice(), &[b' '; 40_000]].concat();
+    let long = [brings(3).body.as_slice(), &vec![b' '; 40_000]].concat();
     store.receive(link("acme", 1), &raw(200, &long)).await.unwrap();
     assert_eq!(files(&home.spool()), 1);
     let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
