@@ -147,7 +147,8 @@ async fn problem(
 
 /// The schema as this version makes it.
 async fn expected() -> Result<Vec<Item>, sqlx::Error> {
-    let mut connection = SqliteConnectOptions::new().in_memory(true).connect().await?;
+    let mut connection =
+        SqliteConnectOptions::new().in_memory(true).disable_statement_logging().connect().await?;
     migrations().run(&mut connection).await.map_err(|error| sqlx::Error::Migrate(error.into()))?;
     let items = items(&mut connection).await?;
     connection.close().await?;
