@@ -21,17 +21,19 @@ impl Credential {
             .iter()
             .any(|spare| is_old(spare.issued_at, self.custody.pace.keep_alive) && spare.is_ready());
         drop(chains);
-        if let Some(seen) = renew {
-            let credential = Arc::clone(self);
-            self.custody.flights.spawn(async move {
+        if renew.is_none() && !spares {
+            return;
+        }
+        let credential = Arc::clone(self);
+        self.custody.flights.spawn(async move {
+            if let Some(seen) = renew {
                 // Its outcome is in the log and in the state.
                 drop(credential.renew(seen).await);
-            });
-        }
-        if spares {
-            let credential = Arc::clone(self);
-            self.custody.flights.spawn(async move { credential.keep_spares_alive().await });
-        }
+            }
+            if spares {
+                credential.keep_spares_alive().await;
+            }
+        });
     }
 
     /// The generation that has to be renewed now, if any.
