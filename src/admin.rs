@@ -18,7 +18,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::credential::{State, Status};
+use crate::credential::{Custody, State, Status};
+use crate::metrics::{self, TokenFigures};
 use crate::portal::{Portal, Portals};
 
 /// The operator's pages.
@@ -26,6 +27,7 @@ use crate::portal::{Portal, Portals};
 pub struct Admin {
     readiness: Arc<Readiness>,
     portals: Arc<Portals>,
+    custody: Arc<Custody>,
 }
 
 /// Whether calls can be served.
@@ -33,14 +35,15 @@ pub struct Admin {
 pub struct Readiness {
     stopping: AtomicBool,
     portals: Arc<Portals>,
+    custody: Arc<Custody>,
 }
 
 type Answer = Response<Full<Bytes>>;
 
 impl Readiness {
     /// Ready as soon as the portals are.
-    pub fn new(portals: Arc<Portals>) -> Self {
-        Self { stopping: AtomicBool::new(false), portals }
+    pub fn new(portals: Arc<Portals>, custody: Arc<Custody>) -> Self {
+        Self { stopping: AtomicBool::new(false), portals, custody }
     }
 
     /// From now on: not ready, so that nobody sends new work.
@@ -53,6 +56,9 @@ impl Readiness {
         let mut reasons = Vec::new();
         if self.stopping.load(Ordering::Relaxed) {
             reasons.push("stopping".to_owned());
+        }
+        if self.custody.is_store_failing() {
+            reasons.push("the store cannot be written".to_owned());
         }
         for portal in self.portals.all() {
             let status = portal.credential.state();
@@ -69,8 +75,8 @@ impl Readiness {
 
 impl Admin {
     /// Pages about `portals`.
-    pub fn new(readiness: Arc<Readiness>, portals: Arc<Portals>) -> Self {
-        Self { readiness, portals }
+    pub fn new(readiness: Arc<Readiness>, portals: Arc<Portals>, custody: Arc<Custody>) -> Self {
+        Self { readiness, portals, custody }
     }
 
     /// Serves until it is aborted.
@@ -89,7 +95,15 @@ impl Admin {
                 reasons if reasons.is_empty() => text(StatusCode::OK, "ready\n"),
                 reasons => text(StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n"),
             },
-            _ => text(StatusCode::NOT_FOUND, "not found: /, /livez, /readyz\n"),
+            "/metrics" => {
+                let figures: Vec<_> = self.portals.all().iter().map(|it| figures(it)).collect();
+                let failing = self.custody.is_store_failing();
+                let mut page = text(StatusCode::OK, self.custody.metrics().page(&figures, failing));
+                let kind = HeaderValue::from_static(metrics::CONTENT_TYPE);
+                page.headers_mut().insert(CONTENT_TYPE, kind);
+                page
+            }
+            _ => text(StatusCode::NOT_FOUND, "not found: /, /livez, /readyz, /metrics\n"),
         }
     }
 
@@ -109,6 +123,18 @@ impl Admin {
 /// Serves the public listener; logins, installs and events will arrive here.
 pub async fn serve_callback(listener: TcpListener) {
     serve(listener, |_request| text(StatusCode::NOT_FOUND, "not found\n")).await;
+}
+
+fn figures(portal: &Portal) -> TokenFigures {
+    let status = portal.credential.state();
+    TokenFigures {
+        portal: portal.name.clone(),
+        state: status.state.word(),
+        generation: status.generation.map(|generation| generation.0),
+        expires_at: status.expires_at,
+        spares: status.spares,
+        unsaved: status.unsaved,
+    }
 }
 
 fn describe_portal(page: &mut String, portal: &Portal) {

@@ -60,7 +60,7 @@ impl Alerts {
                 kind,
                 facts: told.clone(),
                 settings: settings.subscribe(),
-                store: custody.store().clone(),
+                custody: custody.clone(),
                 admin_url: admin_url.to_owned(),
             };
             tokio::spawn(target.run())

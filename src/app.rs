@@ -123,7 +123,7 @@ impl App {
         ));
         let watched = (portals.clone(), custody.clone());
         let alerts = Alerts::start(watched, &connector, config.alerts.clone(), &admin_url).await?;
-        let readiness = Arc::new(Readiness::new(portals.clone()));
+        let readiness = Arc::new(Readiness::new(portals.clone(), custody.clone()));
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = Workers::start(&gateway, &sockets, count)
             .map_err(|source| StartError::System { what: "starting workers", source })?;
@@ -132,7 +132,9 @@ impl App {
             .map_err(|source| StartError::System { what: "opening the control socket", source })?;
         let side_doors = vec![
             tokio::spawn(control.serve(desk::desk(portals.clone(), custody.clone()))),
-            tokio::spawn(Admin::new(readiness.clone(), portals.clone()).serve(admin)),
+            tokio::spawn(
+                Admin::new(readiness.clone(), portals.clone(), custody.clone()).serve(admin),
+            ),
             tokio::spawn(crate::admin::serve_callback(callback)),
             tokio::spawn(keeper::keep(portals.clone())),
         ];

@@ -14,6 +14,7 @@ pub mod credential;
 pub mod error;
 pub mod failpoint;
 pub mod gateway;
+pub mod metrics;
 pub mod portal;
 pub mod sandbox;
 pub mod secret;

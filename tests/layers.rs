@@ -24,15 +24,16 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("config", &[]),
     ("error", &[]),
     ("failpoint", &[]),
+    ("metrics", &[]),
     ("secret", &[]),
 ];
 
 /// Any room may use these, and these use no room but one another.
-const LEAVES: &[&str] = &["transport", "config", "error", "failpoint", "secret"];
+const LEAVES: &[&str] = &["metrics", "transport", "config", "error", "failpoint", "secret"];
 
 /// What stands alone: a simulation that shared code with the gateway would share its mistakes, and
 /// the log is set up before anything else.
-const ALONE: &[&str] = &["sandbox", "telemetry", "error", "failpoint", "secret"];
+const ALONE: &[&str] = &["sandbox", "telemetry", "error", "failpoint", "metrics", "secret"];
 
 /// What the store keeps of a credential; it decides nothing about it.
 const KEPT: &[&str] =

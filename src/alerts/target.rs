@@ -10,7 +10,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::field::display;
 
 use crate::config;
-use crate::store::Store;
+use crate::credential::Custody;
+use crate::metrics::Delivery;
 use crate::transport::Connector;
 
 use super::outbox::{Facts, Heard, Outbox, Step};
@@ -25,7 +26,7 @@ pub(super) struct Target {
     pub(super) heard: Heard,
     pub(super) facts: Receiver<Arc<Facts>>,
     pub(super) settings: Receiver<Arc<config::Alerts>>,
-    pub(super) store: Arc<dyn Store>,
+    pub(super) custody: Arc<Custody>,
     pub(super) admin_url: String,
 }
 
@@ -139,11 +140,13 @@ impl Target {
         match outcome {
             Ok(()) => {
                 outbox.delivered(subject, condition);
+                self.custody.metrics().alerted(target, Delivery::Delivered);
                 tracing::info!(%target, %place, subject = %about, portal, condition = %word, "alert delivered");
                 Some(Unwritten { subject: subject.clone(), condition })
             }
             Err(reason) => {
                 let pause = outbox.failed(subject, Instant::now());
+                self.custody.metrics().alerted(target, Delivery::Failed);
                 tracing::warn!(
                     %target, %place, subject = %about, portal, condition = %word, %reason,
                     next_try_in = %format_args!("{:.0}s", pause.as_secs_f64()),
@@ -163,7 +166,7 @@ impl Target {
         }
         while let Some(Unwritten { subject, condition }) = unwritten.first() {
             let key = subject.key(self.kind.word());
-            let writing = self.store.remember_alert(&key, condition.word());
+            let writing = self.custody.store().remember_alert(&key, condition.word());
             let written = match timeout(WRITE_MAX, writing).await {
                 Ok(outcome) => outcome.map_err(|error| error.to_string()),
                 Err(_elapsed) => Err("the store does not answer".to_owned()),

@@ -22,6 +22,7 @@ use crate::credential::{
     Admitted, Flights, Generation, Grant, IntakeError, OAuth, Replace, Status, Token,
     TokenEndpoint, Unavailable, unix_now,
 };
+use crate::metrics::Metrics;
 use crate::store::{Record, Store, StoreError};
 
 /// What all portals' credentials share.
@@ -32,6 +33,7 @@ pub struct Custody {
     pub(super) endpoint: Arc<dyn TokenEndpoint>,
     pub(super) flights: Flights,
     pub(super) pace: Pace,
+    pub(super) metrics: Metrics,
     /// Whether the last write failed.
     store_fails: AtomicBool,
 }
@@ -58,6 +60,7 @@ impl Custody {
             endpoint,
             flights: Flights::new(runtime),
             pace: Pace::default(),
+            metrics: Metrics::default(),
             store_fails: AtomicBool::new(false),
         }
     }
@@ -66,6 +69,11 @@ impl Custody {
     #[must_use]
     pub fn with_endpoint(self, endpoint: Arc<dyn TokenEndpoint>) -> Self {
         Self { endpoint, ..self }
+    }
+
+    /// The numbers of this process.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Whether the last write to the store failed: until one succeeds, nothing can be refreshed.

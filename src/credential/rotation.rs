@@ -9,10 +9,11 @@ use tokio::time::Instant;
 
 use crate::config::App;
 use crate::credential::{
-    ChainId, Custody, Generation, Grant, Link, RefreshFailure, Secret, State, unix_now,
+    ChainId, Custody, FailureKind, Generation, Grant, Link, RefreshFailure, Secret, State, unix_now,
 };
 use crate::failpoint;
-use crate::store::{StoreError, StoredCredential};
+use crate::metrics::Outcome;
+use crate::store::{Pending, StoreError, StoredCredential};
 
 /// One chain in memory: what the next exchange needs.
 #[derive(Debug)]
@@ -66,8 +67,18 @@ pub(super) enum Stored {
 impl Custody {
     /// Exchanges the refresh token of `chain`. On success the chain stands at its next generation.
     pub(super) async fn rotate(&self, portal: &str, app: &App, chain: &mut Chain) -> Rotation {
+        let begun = Instant::now();
+        let rotation = self.begin(portal, app, chain).await;
+        if let Some(outcome) = rotation.outcome() {
+            self.metrics.refreshed(portal, outcome);
+            self.metrics.refresh_took(begun.elapsed());
+        }
+        rotation
+    }
+
+    async fn begin(&self, portal: &str, app: &App, chain: &mut Chain) -> Rotation {
         let from = Link { portal, chain: chain.id, generation: chain.generation };
-        match self.store.intend(from).await {
+        match self.timed(self.store.intend(from)).await {
             Ok(()) => {}
             Err(StoreError::Superseded(_)) => return Rotation::Overtaken,
             Err(error) => return Rotation::StoreDown(error),
@@ -79,6 +90,13 @@ impl Custody {
         rotation
     }
 
+    async fn timed<T>(&self, write: Pending<'_, T>) -> Result<T, StoreError> {
+        let begun = Instant::now();
+        let written = write.await;
+        self.metrics.store_wrote(begun.elapsed());
+        written
+    }
+
     async fn exchange(&self, from: Link<'_>, app: &App, chain: &mut Chain) -> Rotation {
         let answer = match self.endpoint.exchange(app, &chain.refresh).await {
             Ok(answer) => answer,
@@ -86,7 +104,7 @@ impl Custody {
         };
         failpoint::hit("after_exchange");
         // The old pair may be spent for these bytes: they are made durable before they are read.
-        let received = self.store.receive(from, &answer).await;
+        let received = self.timed(self.store.receive(from, &answer)).await;
         failpoint::hit("after_receive");
         let grant = match answer.grant() {
             Ok(grant) => grant,
@@ -95,7 +113,7 @@ impl Custody {
         if chain.is_of_another_portal(&grant) {
             return Rotation::Failed(RefreshFailure::of_another_portal());
         }
-        let stored = match (self.store.commit(from, &grant).await, received) {
+        let stored = match (self.timed(self.store.commit(from, &grant)).await, received) {
             (Ok(_), _) => Stored::Yes,
             (Err(StoreError::Superseded(_)), _) => return Rotation::Overtaken,
             (Err(error), Ok(())) => Stored::Journal(error),
@@ -107,6 +125,23 @@ impl Custody {
             chain.unsaved = Some(grant.clone());
         }
         Rotation::Renewed(grant, stored)
+    }
+}
+
+impl Rotation {
+    fn outcome(&self) -> Option<Outcome> {
+        Some(match self {
+            Self::Renewed(_, Stored::Yes) => Outcome::Renewed,
+            Self::Renewed(..) => Outcome::Unsaved,
+            Self::Failed(failure) => match failure.kind {
+                FailureKind::Dead => Outcome::Dead,
+                FailureKind::Paused | FailureKind::Configuration => Outcome::Refused,
+                FailureKind::Transient if failure.sent => Outcome::Unknown,
+                FailureKind::Transient => Outcome::Failed,
+            },
+            Self::StoreDown(_) => Outcome::Store,
+            Self::Overtaken => return None,
+        })
     }
 }
 

@@ -148,10 +148,6 @@ struct Scene {
 
 impl Scene {
     async fn new(script: impl IntoIterator<Item = Line>) -> Self {
-        Self::with_keep_alive(Pace::default().keep_alive, script).await
-    }
-
-    async fn with_keep_alive(keep_alive: Duration, script: impl IntoIterator<Item = Line>) -> Self {
         let home = tempfile::tempdir().unwrap();
         let state = StateDirectory::open(&home.path().join("state")).unwrap();
         let settings =
