@@ -143,13 +143,14 @@ fn describe_portal(page: &mut String, portal: &Portal) {
         |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
     let written = writeln!(
         page,
-        "{}  {}\n  state       {}\n  generation  {}\n  expires     {}\n  user        {}\n  requests    {}\n",
+        "{}  {}\n  state       {}\n  generation  {}\n  expires     {}\n  user        {}\n  spares      {}\n  requests    {}\n",
         portal.name,
         portal.site().endpoint,
         describe(&status),
         number(status.generation.map(|generation| generation.0)),
         number(status.expires_at),
         number(status.user_id),
+        status.spares,
         portal.requests(),
     );
     debug_assert!(written.is_ok(), "writing to a String does not fail");

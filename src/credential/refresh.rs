@@ -60,7 +60,13 @@ impl Credential {
                 break;
             }
             match self.take_over(&mut chains).await {
-                Ok(None) => break,
+                Ok(None) => {
+                    tracing::error!(
+                        portal = %self.portal,
+                        "no spare is left, the portal must be connected again"
+                    );
+                    break;
+                }
                 Ok(Some(token)) if token.expires_at.is_none() || !token.is_past_expiry() => {
                     return Ok(token);
                 }
