@@ -39,6 +39,7 @@ pub struct App {
     readiness: Arc<Readiness>,
     workers: Workers,
     side_doors: Vec<JoinHandle<()>>,
+    keeper: JoinHandle<()>,
     alerts: Alerts,
     addresses: Vec<String>,
     admin_url: String,
@@ -136,8 +137,8 @@ impl App {
                 Admin::new(readiness.clone(), portals.clone(), custody.clone()).serve(admin),
             ),
             tokio::spawn(crate::admin::serve_callback(callback)),
-            tokio::spawn(keeper::keep(portals.clone())),
         ];
+        let keeper = tokio::spawn(keeper::keep(portals.clone()));
         Ok(Self {
             addresses: sockets.iter().map(Bound::address).collect(),
             admin_url,
@@ -151,6 +152,7 @@ impl App {
             readiness,
             workers,
             side_doors,
+            keeper,
             alerts,
         })
     }
@@ -208,6 +210,8 @@ impl App {
                 tracing::warn!("already stopping; a token refresh in flight is waited for");
             }
         });
+        // What is not due for a call can wait for the next start.
+        self.keeper.abort();
         self.workers.drain().await;
         wait_for_exchanges(&self.custody, &self.portals).await;
         self.alerts.stop().await;
