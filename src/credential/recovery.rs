@@ -6,7 +6,7 @@
 
 use crate::credential::rotation::Chain;
 use crate::credential::{ChainId, Custody, Grant, Link, State};
-use crate::store::{Answered, Record, SPARES_MAX, Seat, StoreError, StoredCredential};
+use crate::store::{Added, Answered, Record, SPARES_MAX, Seat, StoreError, StoredCredential};
 
 /// What a portal has.
 #[derive(Debug, Default)]
@@ -35,7 +35,11 @@ impl Custody {
             }
         }
         settled.active = match credential {
-            Some(Ok(stored)) => Some(Ok(self.take_newer(&portal, stored, &answers).await)),
+            Some(Ok(stored)) => {
+                let active = self.take_newer(&portal, stored, &answers).await;
+                self.take_strays(&portal, &active, &mut settled.spares, &answers).await;
+                Some(Ok(active))
+            }
             lost => match self.rescue(&portal, &mut settled.spares, &answers).await {
                 Some(rescued) => Some(Ok(rescued)),
                 None => lost.map(|it| it.map(Held::from)),
@@ -80,6 +84,49 @@ impl Custody {
                 tracing::error!(portal = %portal, %error, "pair found in the journal, not stored");
                 held
             }
+        }
+    }
+
+    /// Chains that the database does not know, because it is an old copy or a new file: what they
+    /// brought waits as a spare, if it is the same user's.
+    async fn take_strays(
+        &self,
+        portal: &str,
+        active: &Held,
+        spares: &mut Vec<Held>,
+        answers: &[Answered],
+    ) {
+        let strays = answers.iter().filter(|it| !it.ours);
+        let strays: Vec<_> = strays.filter_map(|it| Some((it, it.answer.grant().ok()?))).collect();
+        if strays.is_empty() {
+            return;
+        }
+        for (answer, grant) in strays {
+            // A pair that this store has seen needs no second chain.
+            let is_new = matches!(self.store.seen(portal, &grant.refresh).await, Ok(None));
+            let foreign = Chain::of(&active.stored).is_of_another_portal(&grant);
+            if !is_new || foreign || !of_same_user(active, &grant) || spares.len() >= SPARES_MAX {
+                continue;
+            }
+            match self.store.add(portal, &grant, Seat::Spare).await {
+                Ok(Added { chain, generation, .. }) => {
+                    tracing::warn!(portal = %portal, %chain, "pair of the journal kept as a spare");
+                    let stored = started(chain, generation, answer, &grant);
+                    spares.push(Held::from(stored));
+                }
+                // The slot stays, and the next start tries again.
+                Err(error) => {
+                    tracing::error!(portal = %portal, %error, "pair of the journal not stored");
+                    return;
+                }
+            }
+        }
+        self.forget_strays(portal).await;
+    }
+
+    async fn forget_strays(&self, portal: &str) {
+        if let Err(error) = self.store.forget_answers(portal).await {
+            tracing::warn!(portal = %portal, %error, "slots of another database stay");
         }
     }
 
@@ -128,10 +175,8 @@ impl Custody {
                 }
             }
         }
-        if active.is_some()
-            && let Err(error) = self.store.forget_answers(portal).await
-        {
-            tracing::warn!(portal = %portal, %error, "slots of the old database stay");
+        if active.is_some() {
+            self.forget_strays(portal).await;
         }
         active
     }

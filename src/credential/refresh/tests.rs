@@ -1,4 +1,5 @@
 mod faults;
+mod lost;
 mod spares;
 
 use std::sync::Mutex;
@@ -136,25 +137,39 @@ impl Store for Faulty {
     }
 }
 
+async fn open(home: &tempfile::TempDir) -> (StateDirectory, SqliteStore) {
+    let state = StateDirectory::open(&home.path().join("state")).unwrap();
+    let url = "sqlite:b24gate.db".to_owned();
+    let settings = config::Store { url, key: KeySource::StateDirectory };
+    let store = SqliteStore::open(&state, &settings).await.unwrap();
+    (state, store)
+}
+
 /// A portal with a stored pair, a store and an OAuth server.
 struct Scene {
     server: Server,
     store: Arc<Faulty>,
     custody: Arc<Custody>,
     credential: Arc<Credential>,
-    _state: StateDirectory,
-    _home: tempfile::TempDir,
+    state: StateDirectory,
+    home: tempfile::TempDir,
 }
 
 impl Scene {
     async fn new(script: impl IntoIterator<Item = Line>) -> Self {
         let home = tempfile::tempdir().unwrap();
-        let state = StateDirectory::open(&home.path().join("state")).unwrap();
-        let settings =
-            config::Store { url: "sqlite:b24gate.db".to_owned(), key: KeySource::StateDirectory };
-        let inner = SqliteStore::open(&state, &settings).await.unwrap();
-        let grant = Grant::parse(pair(1).as_bytes(), unix_now()).unwrap();
-        inner.add("acme", &grant, Seat::Active { keep_old: false }).await.unwrap();
+        {
+            let (_state, store) = open(&home).await;
+            let grant = Grant::parse(pair(1).as_bytes(), unix_now()).unwrap();
+            store.add("acme", &grant, Seat::Active { keep_old: false }).await.unwrap();
+            store.close().await;
+        }
+        Self::over(Server::start(script).await, home).await
+    }
+
+    /// A process that finds what is in `home`.
+    async fn over(server: Server, home: tempfile::TempDir) -> Self {
+        let (state, inner) = open(&home).await;
         let store = Arc::new(Faulty {
             inner,
             no_intent: AtomicBool::default(),
@@ -164,7 +179,6 @@ impl Scene {
             steps: Mutex::default(),
             commits_refused: AtomicUsize::default(),
         });
-        let server = Server::start(script).await;
         let mut custody = Custody::new(
             Arc::clone(&store) as Arc<dyn Store>,
             client(Duration::from_secs(2)),
@@ -179,7 +193,7 @@ impl Scene {
         };
         let custody = Arc::new(custody);
         let credential = Self::load(&server, &store, &custody).await;
-        Self { server, store, custody, credential, _state: state, _home: home }
+        Self { server, store, custody, credential, state, home }
     }
 
     async fn load(server: &Server, store: &Faulty, custody: &Arc<Custody>) -> Arc<Credential> {
