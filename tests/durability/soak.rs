@@ -83,7 +83,7 @@ async fn soak(variant: &'static str, rotation: Rotation) -> Run {
     setup.write();
     block_in_place(|| setup.import(&first));
     let gateway = watch::Sender::new(Gateway::Down);
-    let dice = Dice::new(seed);
+    let dice = Dice::new(seed ^ u64::from(rotation == Rotation::Strict) << 32);
     let mut run = Run {
         variant,
         seed,
@@ -168,7 +168,7 @@ impl Run {
     /// first, so that calls are refused.
     async fn hold_up_oauth(&mut self) {
         let mut faults = vec![json!({"mode": "slow", "ms": self.dice.below(SLOW_MS)})];
-        if self.dice.below(6) == 0 {
+        if self.dice.below(4) == 0 {
             faults.push(json!({"mode": "down", "ms": 2 * TTL_MS}));
         }
         self.portal.control().clear_faults().await;
