@@ -7,6 +7,7 @@
     clippy::indexing_slicing,
     clippy::string_slice,
     clippy::print_stderr,
+    clippy::print_stdout,
     clippy::needless_pass_by_value,
     reason = "a test fails loudly, and json!() stands where it is used"
 )]

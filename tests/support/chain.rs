@@ -150,5 +150,5 @@ impl Chain {
 /// The history around a place.
 fn shown(history: &[Event], at: usize) -> String {
     let lines = history.iter().enumerate().skip(at.saturating_sub(6)).take(8);
-    lines.map(|(at, event)| format!("  {at}: {event:?}\n")).collect()
+    lines.fold(String::new(), |text, (at, event)| text + &format!("  {at}: {event:?}\n"))
 }
