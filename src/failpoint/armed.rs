@@ -43,6 +43,7 @@ pub fn arm() -> Result<(), Misspelt> {
 pub fn hit(name: &'static str) {
     let points = POINTS.get().map(Vec::as_slice).unwrap_or_default();
     for point in points.iter().filter(|point| point.name == name && point.takes_a_turn()) {
+        tracing::warn!(name, "failpoint reached");
         point.action.run(name);
     }
 }

@@ -49,6 +49,7 @@ pub(super) fn authenticate(
         return Err(ApiError::new(401, "NO_AUTH_FOUND", "Wrong authorization data"));
     };
     let owner = check(inner, &token)?;
+    inner.tokens.note_use(&token);
     Ok(Session {
         user_id: owner.user_id,
         member_id: owner.member_id,

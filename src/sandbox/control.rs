@@ -80,6 +80,12 @@ impl Control {
         describe(&self.state)
     }
 
+    /// The text of every token that was issued, for whoever searches for leaks. Not offered over
+    /// HTTP.
+    pub fn tokens(&self) -> Vec<String> {
+        self.state.lock().tokens.texts()
+    }
+
     /// The latest requests, the latest last.
     pub fn log(&self) -> Vec<Entry> {
         self.state.lock().journal.entries()

@@ -16,12 +16,16 @@ use super::wire::Request;
 pub(super) fn token(state: &State, request: &Request, fault: Option<&Fault<OauthMode>>) -> Answer {
     let mut inner = state.lock();
     inner.counters.oauth_requests += 1;
+    let events = inner.tokens.events();
     let answer = match granted(state, &mut inner, request, fault) {
         Ok(answer) => answer,
         Err(error) => error.answer(Format::Json, Disguise::Plain),
     };
     if !answer.code.is_empty() {
         inner.counters.oauth_refused += 1;
+    }
+    if let Some(fault) = fault.filter(|_| inner.tokens.events() > events) {
+        inner.tokens.note_fault(fault.mode.name());
     }
     drop(inner);
     no_store(answer)

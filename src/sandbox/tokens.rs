@@ -20,6 +20,8 @@ pub(super) struct Tokens {
     started: Instant,
     /// What happened to refresh tokens, the latest last.
     pub(super) history: VecDeque<Event>,
+    /// How many events the history has lost to its limit.
+    forgotten: usize,
 }
 
 /// Whose rights a token has.
@@ -36,6 +38,8 @@ pub(super) struct Access {
     pub(super) issued: Instant,
     pub(super) expires: Instant,
     dead: bool,
+    /// The number of the event that it was issued in.
+    event: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -66,6 +70,11 @@ pub(super) struct Event {
     pub(super) presented: Option<String>,
     pub(super) issued: Option<String>,
     pub(super) outcome: String,
+    /// The fault that hit the answer.
+    pub(super) fault: Option<String>,
+    /// When the portal first took the access token that was issued with it: proof that the answer
+    /// had arrived.
+    pub(super) used_ms: Option<u64>,
 }
 
 /// What the portal finds out about an access token.
@@ -91,6 +100,7 @@ impl Tokens {
             chains: 0,
             started: Instant::now(),
             history: VecDeque::new(),
+            forgotten: 0,
         }
     }
 
@@ -181,6 +191,32 @@ impl Tokens {
         }
     }
 
+    /// Notes that the portal took an access token.
+    pub(super) fn note_use(&mut self, token: &str) {
+        let now = text::millis(self.started.elapsed());
+        let number = self.access.get(token).and_then(|it| it.event.checked_sub(self.forgotten));
+        if let Some(event) = number.and_then(|number| self.history.get_mut(number)) {
+            event.used_ms.get_or_insert(now);
+        }
+    }
+
+    /// How many events there were.
+    pub(super) fn events(&self) -> usize {
+        self.forgotten + self.history.len()
+    }
+
+    /// Notes which fault hit the answer to the latest event.
+    pub(super) fn note_fault(&mut self, name: String) {
+        if let Some(event) = self.history.back_mut() {
+            event.fault = Some(name);
+        }
+    }
+
+    /// The text of every token that is not forgotten.
+    pub(super) fn texts(&self) -> Vec<String> {
+        self.order.iter().cloned().collect()
+    }
+
     /// Ends the life of every access token.
     pub(super) fn expire_all(&mut self) {
         let now = Instant::now();
@@ -222,7 +258,13 @@ impl Tokens {
         let access_token = wire_token(expires, user);
         let refresh_token =
             wire_token(text::unix_seconds() + switches.refresh_ttl_ms / 1_000, user);
-        let access = Access { owner: owner.clone(), issued: now, expires: now + ttl, dead: false };
+        let access = Access {
+            owner: owner.clone(),
+            issued: now,
+            expires: now + ttl,
+            dead: false,
+            event: self.events(),
+        };
         let refresh = Refresh {
             owner: owner.clone(),
             chain,
@@ -247,6 +289,7 @@ impl Tokens {
     fn note(&mut self, chain: u64, presented: Option<&str>, issued: Option<&str>, outcome: &str) {
         if self.history.len() == HISTORY_MAX {
             self.history.pop_front();
+            self.forgotten += 1;
         }
         self.history.push_back(Event {
             at_ms: text::millis(self.started.elapsed()),
@@ -254,6 +297,8 @@ impl Tokens {
             presented: presented.map(text::fingerprint),
             issued: issued.map(text::fingerprint),
             outcome: outcome.to_owned(),
+            fault: None,
+            used_ms: None,
         });
     }
 }
@@ -321,6 +366,19 @@ mod tests {
         assert!(tokens.examine(&first.refresh_token, &grace).is_ok());
         tokio::time::advance(Duration::from_secs(1)).await;
         assert!(tokens.examine(&first.refresh_token, &grace).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_history_tells_when_an_access_token_was_first_taken() {
+        let (mut tokens, switches) = (Tokens::new(), Switches::default());
+        let first = tokens.issue(owner(), &switches);
+        let second = tokens.rotate(&first.refresh_token, &switches).unwrap();
+        for _ in 0..2 {
+            tokio::time::advance(Duration::from_millis(5)).await;
+            tokens.note_use(&second.access_token);
+        }
+        let used: Vec<_> = tokens.history.iter().map(|event| event.used_ms).collect();
+        assert_eq!(used, [None, Some(5)]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@
     clippy::indexing_slicing,
     clippy::string_slice,
     clippy::print_stderr,
+    clippy::print_stdout,
     clippy::needless_pass_by_value,
     reason = "a test fails loudly, and json!() stands where it is used"
 )]
@@ -14,5 +15,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod chains; // the checker of refresh token histories
 mod clock; // wall clocks that are wrong or jump, and the time that passes in a suspend
 mod panics; // code that fails in the middle of a call or of a renewal
+mod soak; // kill after kill under load, and what is left afterwards

@@ -59,9 +59,14 @@ impl Answer {
 
 impl Client {
     pub async fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { stream, seen: Vec::new(), reset: false }
+        Self::try_connect(address).await.unwrap()
+    }
+
+    /// As [`Client::connect`], where nobody may listen.
+    pub async fn try_connect(address: SocketAddr) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, seen: Vec::new(), reset: false })
     }
 
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {

@@ -16,6 +16,7 @@
 )]
 
 pub mod calls;
+pub mod chain;
 pub mod front;
 pub mod http;
 pub mod script;
@@ -26,6 +27,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use b24gate::sandbox::{Sandbox, Seed};
@@ -37,6 +39,7 @@ pub struct Gate {
     pub address: SocketAddr,
     pub admin: SocketAddr,
     log: Arc<Log>,
+    reader: Option<JoinHandle<()>>,
     setup: Setup,
 }
 
@@ -174,27 +177,32 @@ impl Setup {
 
     /// Starts the gateway and waits until it listens.
     pub fn start(&self) -> Gate {
+        let mut gate = self.launch();
+        gate.wait_until_it_listens();
+        gate
+    }
+
+    /// Starts the gateway and does not wait for it.
+    pub fn launch(&self) -> Gate {
         self.write();
         let mut child =
             self.process(&["serve"]).stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Log::default());
         let (lines, pipe) = (log.clone(), child.stderr.take().unwrap());
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in BufReader::new(pipe).lines().map_while(Result::ok) {
                 lines.lines.lock().unwrap().push(line);
                 lines.grown.notify_all();
             }
         });
-        let mut gate = Gate {
+        Gate {
             child,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             admin: SocketAddr::from(([127, 0, 0, 1], 0)),
             log,
+            reader: Some(reader),
             setup: self.clone(),
-        };
-        gate.address = address_in(&gate.wait_for_log("gateway listening"));
-        gate.admin = address_in(&gate.wait_for_log("status page"));
-        gate
+        }
     }
 
     fn process(&self, arguments: &[&str]) -> Command {
@@ -217,6 +225,12 @@ impl Gate {
         setup.write();
         setup.import(seed);
         setup.start()
+    }
+
+    /// Learns the addresses; before, they have no port.
+    pub fn wait_until_it_listens(&mut self) {
+        self.address = address_in(&self.wait_for_log("gateway listening"));
+        self.admin = address_in(&self.wait_for_log("status page"));
     }
 
     pub fn setup(&self) -> &Setup {
@@ -262,6 +276,14 @@ impl Gate {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         self.setup.clone()
+    }
+
+    /// SIGKILL, and everything that the process has written.
+    pub fn kill_for_log(mut self) -> String {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.reader.take().unwrap().join().unwrap();
+        self.log()
     }
 
     /// Resident memory in KiB (`VmRSS`).
