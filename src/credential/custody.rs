@@ -115,7 +115,8 @@ impl Credential {
         record: Option<Record>,
     ) -> Arc<Self> {
         let settled = match record {
-            Some(record) => custody.settle(record).await,
+            // Boxed: it is large, and done once.
+            Some(record) => Box::pin(custody.settle(record)).await,
             None => Settled::default(),
         };
         let mut credential = Self {

@@ -104,8 +104,11 @@ impl Custody {
         };
         failpoint::hit("after_exchange");
         // The old pair may be spent for these bytes: they are made durable before they are read.
+        let begun = Instant::now();
         let received = self.timed(self.store.receive(from, &answer)).await;
         failpoint::hit("after_receive");
+        let took = begun.elapsed().as_micros();
+        tracing::debug!(portal = from.portal, durable = received.is_ok(), took_us = %took, "answer kept");
         let grant = match answer.grant() {
             Ok(grant) => grant,
             Err(failure) => return Rotation::Failed(failure),

@@ -17,5 +17,7 @@ mod support;
 
 mod chains; // the checker of refresh token histories
 mod clock; // wall clocks that are wrong or jump, and the time that passes in a suspend
+mod io_errors; // errors at every call by which a pair is saved
+mod kills; // SIGKILL at every step of a refresh
 mod panics; // code that fails in the middle of a call or of a renewal
 mod soak; // kill after kill under load, and what is left afterwards

@@ -17,9 +17,11 @@
 
 pub mod calls;
 pub mod chain;
+pub mod connected;
 pub mod front;
 pub mod http;
 pub mod script;
+pub mod trace;
 pub mod wire;
 
 use std::io::{BufRead, BufReader, Write};
@@ -284,6 +286,22 @@ impl Gate {
         self.child.wait().unwrap();
         self.reader.take().unwrap().join().unwrap();
         self.log()
+    }
+
+    /// Waits for an end that the process comes to by itself or by somebody else.
+    pub fn ended(mut self) -> (ExitStatus, Setup) {
+        let step = Duration::from_millis(2);
+        for _ in 0..PATIENCE.as_millis() / step.as_millis() {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return (status, self.setup.clone());
+            }
+            std::thread::sleep(step);
+        }
+        panic!("the gateway goes on");
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 
     /// Resident memory in KiB (`VmRSS`).
