@@ -151,6 +151,8 @@ impl Rotation {
 impl Chain {
     /// The chain as the store has it.
     pub(super) fn of(stored: &StoredCredential) -> Self {
+        // An exchange was begun and its end not written down: nobody knows.
+        let unknown = stored.intent_open && stored.state == State::Connected;
         Self {
             id: stored.chain,
             generation: stored.generation,
@@ -159,7 +161,7 @@ impl Chain {
             user_id: stored.user_id,
             client_endpoint: stored.client_endpoint.clone(),
             issued_at: stored.issued_at,
-            state: stored.state.clone(),
+            state: if unknown { State::Suspect } else { stored.state.clone() },
             unsaved: None,
             in_doubt: false,
             renewed_here: false,
