@@ -18,7 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::credential::{State, Status};
+use crate::credential::{Custody, State, Status};
 use crate::portal::{Portal, Portals};
 
 /// The operator's pages.
@@ -33,14 +33,15 @@ pub struct Admin {
 pub struct Readiness {
     stopping: AtomicBool,
     portals: Arc<Portals>,
+    custody: Arc<Custody>,
 }
 
 type Answer = Response<Full<Bytes>>;
 
 impl Readiness {
-    /// Ready as soon as the portals are.
-    pub fn new(portals: Arc<Portals>) -> Self {
-        Self { stopping: AtomicBool::new(false), portals }
+    /// Ready as soon as the portals are, and while `custody` can write.
+    pub fn new(portals: Arc<Portals>, custody: Arc<Custody>) -> Self {
+        Self { stopping: AtomicBool::new(false), portals, custody }
     }
 
     /// From now on: not ready, so that nobody sends new work.
@@ -53,6 +54,9 @@ impl Readiness {
         let mut reasons = Vec::new();
         if self.stopping.load(Ordering::Relaxed) {
             reasons.push("stopping".to_owned());
+        }
+        if self.custody.is_store_failing() {
+            reasons.push("the store cannot be written".to_owned());
         }
         for portal in self.portals.all() {
             let status = portal.credential.state();

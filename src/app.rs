@@ -119,7 +119,7 @@ impl App {
             admin_url.clone(),
             spool,
         ));
-        let readiness = Arc::new(Readiness::new(portals.clone()));
+        let readiness = Arc::new(Readiness::new(portals.clone(), custody.clone()));
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = Workers::start(&gateway, &sockets, count)
             .map_err(|source| StartError::System { what: "starting workers", source })?;

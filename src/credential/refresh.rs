@@ -26,6 +26,9 @@ pub(super) struct Chains {
     pub(super) spares: Vec<Chain>,
 }
 
+/// The code of a refresh that was not begun because nothing can be written.
+pub(super) const STORE: &str = "store";
+
 /// What callers are told while nothing can be written.
 const STORE_DOWN: &str = "the store cannot be written";
 
@@ -282,7 +285,7 @@ impl Credential {
         );
         self.custody.store_fails();
         self.set_hold(Some(Hold::new(retry_after, Why::Later(STORE_DOWN.to_owned()))));
-        self.note(|status| status.last_error = Some("store".to_owned()));
+        self.note(|status| status.last_error = Some(STORE.to_owned()));
         Unavailable::Later { retry_after, reason: STORE_DOWN.to_owned() }
     }
 }
