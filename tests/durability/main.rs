@@ -15,4 +15,7 @@
 mod support;
 
 mod clock; // wall clocks that are wrong or jump, and the time that passes in a suspend
+mod disk; // a state directory that is full, read-only, gone, slow or old
+mod oauth; // what clients see while the OAuth server fails, and what is kept
 mod panics; // code that fails in the middle of a call or of a renewal
+mod shutdown; // signals in the middle of an exchange, and a second process
