@@ -41,7 +41,7 @@ pub struct Readiness {
 type Answer = Response<Full<Bytes>>;
 
 impl Readiness {
-    /// Ready as soon as the portals are.
+    /// Ready as soon as the portals are, and while `custody` can write.
     pub fn new(portals: Arc<Portals>, custody: Arc<Custody>) -> Self {
         Self { stopping: AtomicBool::new(false), portals, custody }
     }

@@ -147,10 +147,10 @@ pub struct Sandbox {
 
 impl Sandbox {
     /// Starts to listen.
+    #[expect(clippy::unused_async, reason = "it needs a runtime to listen on, and shows it so")]
     pub async fn start(options: Options) -> io::Result<Self> {
-        let portal = TcpListener::bind(options.listen).await?;
-        let (oauth, renamed) =
-            (bind(options.oauth_listen).await?, bind(options.renamed_listen).await?);
+        let portal = listener::listen(options.listen)?;
+        let (oauth, renamed) = (bind(options.oauth_listen)?, bind(options.renamed_listen)?);
         let local = |listener: &Option<TcpListener>| {
             listener.as_ref().map(TcpListener::local_addr).transpose()
         };
@@ -228,11 +228,8 @@ impl Options {
     }
 }
 
-async fn bind(address: Option<SocketAddr>) -> io::Result<Option<TcpListener>> {
-    match address {
-        Some(address) => TcpListener::bind(address).await.map(Some),
-        None => Ok(None),
-    }
+fn bind(address: Option<SocketAddr>) -> io::Result<Option<TcpListener>> {
+    address.map(listener::listen).transpose()
 }
 
 /// Runs the portal alone, for the tests of other people's programs: prints where it is, a pair, and

@@ -26,6 +26,9 @@ pub(super) struct Chains {
     pub(super) spares: Vec<Chain>,
 }
 
+/// The code of a refresh that was not begun because nothing can be written.
+pub(super) const STORE: &str = "store";
+
 /// What callers are told while nothing can be written.
 const STORE_DOWN: &str = "the store cannot be written";
 
@@ -52,14 +55,21 @@ impl Credential {
             return Ok(token);
         }
         let mut outcome = Err(self.why_unavailable());
-        // Each chain that turns out to be dead makes room for a spare.
+        let mut promoted: Option<Arc<Token>> = None;
+        // Each chain that turns out to be dead makes room for a spare. What that one has waited with
+        // is renewed, because nobody knows whether the portal takes its access token.
         for _ in 0..=SPARES_MAX {
             outcome = self.renew_active(&mut chains).await;
-            let dead = matches!(&outcome, Err(Unavailable::NotConnected(State::Dead { .. })));
-            if !dead {
-                break;
+            match &outcome {
+                Err(Unavailable::NotConnected(State::Dead { .. })) => {}
+                Err(Unavailable::Later { .. }) => {
+                    let usable = promoted.filter(|token| !token.is_past_expiry());
+                    return usable.map_or(outcome, Ok);
+                }
+                _ => break,
             }
-            match self.take_over(&mut chains).await {
+            promoted = match self.take_over(&mut chains).await {
+                Ok(Some(token)) => Some(token),
                 Ok(None) => {
                     tracing::error!(
                         portal = %self.portal,
@@ -67,12 +77,8 @@ impl Credential {
                     );
                     break;
                 }
-                Ok(Some(token)) if token.expires_at.is_none() || !token.is_past_expiry() => {
-                    return Ok(token);
-                }
-                Ok(Some(_expired)) => {}
                 Err(error) => return Err(self.store_is_down(&error)),
-            }
+            };
         }
         outcome
     }
@@ -288,7 +294,7 @@ impl Credential {
         );
         self.custody.store_fails();
         self.set_hold(Some(Hold::new(retry_after, Why::Later(STORE_DOWN.to_owned()))));
-        self.note(|status| status.last_error = Some("store".to_owned()));
+        self.note(|status| status.last_error = Some(STORE.to_owned()));
         Unavailable::Later { retry_after, reason: STORE_DOWN.to_owned() }
     }
 }

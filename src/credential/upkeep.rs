@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::credential::refresh::Chains;
+use crate::credential::refresh::{Chains, STORE};
 use crate::credential::rotation::{Chain, Rotation, Stored};
 use crate::credential::{Credential, FailureKind, Generation, State, unix_now};
 
@@ -42,13 +42,20 @@ impl Credential {
         let due = match &active.state {
             State::Suspect => true,
             State::Connected => {
-                is_old(active.issued_at, self.custody.pace.keep_alive)
+                self.waits_for_the_store()
+                    || is_old(active.issued_at, self.custody.pace.keep_alive)
                     || every.is_some_and(|every| self.is_ripe(active.issued_at, every))
             }
             State::Paused { .. } | State::Dead { .. } | State::NotConnected => false,
         };
         let waits = self.obstacle(active.generation).is_some();
         (due && !waits).then_some(active.generation)
+    }
+
+    /// A call asked for a renewal and the store was down. Nobody may ask again while `/readyz` says
+    /// no on that account, so it is tried without a call; what fails first is the intent.
+    fn waits_for_the_store(&self) -> bool {
+        self.state().last_error.as_deref() == Some(STORE)
     }
 
     /// By the clock that does not jump where there is one for this token, else by the wall clock.

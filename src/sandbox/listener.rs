@@ -1,10 +1,11 @@
 //! Listens, and stops listening while a fault says that nobody is there.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 
 use super::connection::{self, Visit};
@@ -27,7 +28,7 @@ pub(super) async fn run(
             tokio::time::sleep(RETRY).await;
         }
         let Some(open) = &listener else {
-            match TcpListener::bind(address).await {
+            match listen(address) {
                 Ok(bound) => listener = Some(bound),
                 Err(error) => {
                     tracing::warn!(%error, %address, "sandbox_cannot_listen");
@@ -59,6 +60,14 @@ pub(super) async fn run(
     }
 }
 
+/// Binds and listens, with room for a herd: who finds none tries again a second later.
+pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 fn open_connection(state: &State) -> u64 {
     let counters = &mut state.lock().counters;
     counters.connections += 1;
@@ -78,5 +87,7 @@ fn report(state: &State, place: Place, is_closed: bool) {
     });
 }
 
+/// Connections that wait to be accepted; the system may allow fewer.
+const BACKLOG: u32 = 4096;
 /// How soon a closed listener looks whether its outage is over.
 const RETRY: Duration = Duration::from_millis(10);

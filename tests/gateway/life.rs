@@ -46,65 +46,6 @@ async fn a_crash_in_the_middle_of_an_exchange_is_tried_again_with_the_same_token
     assert_eq!(portal.control().exchanges(), 2);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_process_on_the_same_state_exits_with_3_and_names_the_first() {
-    let portal = portal().await;
-    let gate = Gate::before(&portal);
-    let second = gate.setup().command(&["serve"], "");
-    assert_eq!(second.status.code(), Some(3));
-    let said = String::from_utf8(second.stderr).unwrap();
-    assert!(said.contains("in use by another b24gate"), "{said}");
-    assert!(said.contains(&gate.pid().to_string()), "{said}");
-    assert_eq!(profile(&gate).await.status, 200, "the first is unaffected");
-    assert_eq!(shown(&gate, "state").as_deref(), Some("connected"));
-}
-
-/// Stops a gateway in the middle of an exchange, and starts it again.
-async fn check_stop_during_exchange(signals: usize, client_stays: bool) {
-    let portal = portal_apart().await;
-    let gate = Gate::before(&portal);
-    portal.control().expire();
-    fault(&portal, json!({"oauth": {"mode": "slow", "ms": 1500, "count": 1}})).await;
-    let client = begin(gate.address, "/rest/profile").await;
-    until("the exchange is made", || portal.control().exchanges() == 1).await;
-    let mut client = client_stays.then_some(client);
-    for _ in 1..signals {
-        gate.signal("TERM");
-        gate.wait_for_log("stopping");
-        gate.signal("INT");
-        gate.wait_for_log("already stopping");
-    }
-    let setup = gate.setup().clone();
-    let stopping = tokio::task::spawn_blocking(|| gate.stop());
-    if let Some(client) = &mut client {
-        let answer = client.answer().await.expect("an answer before the end");
-        assert_eq!(answer.status, 200, "{}", answer.text());
-    }
-    let (status, log) = stopping.await.unwrap();
-    assert!(status.success(), "{status} {log}");
-    assert!(log.contains("token refreshed"), "{log}");
-
-    let again = setup.start();
-    let answer = profile(&again).await;
-    assert_eq!((answer.status, answer.field("x-b24-replayed")), (200, None));
-    assert_eq!(portal.control().exchanges(), 1, "the pair was stored");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stop_waits_for_the_exchange_and_its_client_gets_the_answer() {
-    check_stop_during_exchange(1, true).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stop_waits_for_an_exchange_whose_client_has_left() {
-    check_stop_during_exchange(1, false).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn further_signals_do_not_hurry_an_exchange() {
-    check_stop_during_exchange(3, true).await;
-}
-
 async fn is_refused(address: SocketAddr) -> bool {
     let refused = TcpStream::connect(address)
         .await

@@ -24,7 +24,7 @@ mod hostile; // what is refused, and that the portal never hears of it
 mod life; // starts, stops, reloads, commands beside a running gateway
 mod memory; // bodies larger than memory
 mod moved; // a renamed portal, and who only says so
-mod oauth_faults; // what clients see while the OAuth server fails, and what is kept
+mod oauth_urls; // where the secrets of an exchange travel
 mod smoke; // a call, an expiry, a restart
 mod tls; // whom the gateway talks to
 mod unix; // the listener that file modes protect

@@ -32,7 +32,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use b24gate::config::Config;
+use b24gate::credential::Grant;
 use b24gate::sandbox::{Sandbox, Seed};
+use b24gate::store::{Seat, SqliteStore, StateDirectory, Store as _};
 
 /// A gateway process.
 #[derive(Debug)]
@@ -56,6 +59,7 @@ pub struct Setup {
     more: String,
     log_level: String,
     environment: Vec<(String, String)>,
+    through: Vec<String>,
 }
 
 /// Everything the process has written to standard error.
@@ -85,6 +89,7 @@ impl Setup {
             more: String::new(),
             log_level: "debug".to_owned(),
             environment: Vec::new(),
+            through: Vec::new(),
         }
     }
 
@@ -133,6 +138,12 @@ impl Setup {
         self
     }
 
+    /// Has every process started by this command, which becomes it (`setpriv ... --`).
+    pub fn through(mut self, command: &[&str]) -> Self {
+        self.through = command.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
     pub fn state(&self) -> PathBuf {
         self.directory.path().join("state")
     }
@@ -177,6 +188,19 @@ impl Setup {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
+    /// Puts a pair into the state of a gateway that is not running, without its command line.
+    pub async fn keep(&self, pairs: &[(&str, &Seed)], seat: Seat) {
+        self.write();
+        let config = Config::load(Some(&self.config())).unwrap();
+        let state = StateDirectory::open(&self.state()).unwrap();
+        let store = SqliteStore::open(&state, &config.store).await.unwrap();
+        for (portal, seed) in pairs {
+            let grant = Grant::parse(seed.token_response.to_string().as_bytes(), 0).unwrap();
+            store.add(portal, &grant, seat).await.unwrap();
+        }
+        store.close().await;
+    }
+
     /// Starts the gateway and waits until it listens.
     pub fn start(&self) -> Gate {
         let mut gate = self.launch();
@@ -208,7 +232,15 @@ impl Setup {
     }
 
     fn process(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_b24gate"));
+        let binary = env!("CARGO_BIN_EXE_b24gate");
+        let mut command = match self.through.split_first() {
+            None => Command::new(binary),
+            Some((first, more)) => {
+                let mut command = Command::new(first);
+                command.args(more).arg(binary);
+                command
+            }
+        };
         command.args(arguments).arg("--config").arg(self.config()).arg("--state").arg(self.state());
         command.env("B24GATE_LOG", &self.log_level).env_remove("STATE_DIRECTORY");
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));

@@ -67,12 +67,12 @@ async fn a_spare_takes_over_in_the_very_refresh_that_finds_the_chain_dead() {
 }
 
 #[tokio::test]
-async fn a_spare_whose_access_token_is_good_serves_without_another_exchange() {
-    let scene = Scene::new([refusal("invalid_grant")]).await;
+async fn a_spare_serves_as_it_is_when_it_cannot_be_renewed_at_the_moment() {
+    let scene = Scene::new([refusal("invalid_grant"), Line::Answer(429, String::new())]).await;
     scene.bring(grant(9)).await.unwrap();
     scene.credential.renew(Generation(1)).await.unwrap();
     assert_eq!(access(&scene.credential), "A-canary-9");
-    assert_eq!(scene.exchanges(), 1);
+    assert_eq!(scene.exchanges(), 2);
 }
 
 #[tokio::test]
