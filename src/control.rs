@@ -5,7 +5,7 @@
 
 mod message;
 
-pub use message::{PortalView, Reply, Request};
+pub use message::{BackupView, PortalView, Reply, Request};
 
 use std::fs::Permissions;
 use std::future::Future;

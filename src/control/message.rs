@@ -23,6 +23,11 @@ pub enum Request {
         /// The portal's name in the configuration.
         portal: String,
     },
+    /// Write a backup of the store.
+    Backup {
+        /// Where to; absolute.
+        file: String,
+    },
 }
 
 /// The gateway's answer.
@@ -35,8 +40,19 @@ pub enum Reply {
     Portals(Vec<PortalView>),
     /// The portal.
     Portal(PortalView),
+    /// The backup is on the disk.
+    BackedUp(BackupView),
     /// Why not, in a sentence.
     Refused(String),
+}
+
+/// What is in a backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupView {
+    /// Portals that have a credential.
+    pub portals: u64,
+    /// Chains, the spares among them.
+    pub chains: u64,
 }
 
 /// What is shown of a portal; holds no secret.
@@ -98,6 +114,10 @@ impl Request {
         match text(&request, "do").as_deref() {
             Some("list") => Ok(Self::List),
             Some("show") => Ok(Self::Show { portal: portal? }),
+            Some("backup") => match text(&request, "file") {
+                Some(file) if file.starts_with('/') => Ok(Self::Backup { file }),
+                _ => Err("no file is named by its whole path".to_owned()),
+            },
             Some("import") => {
                 let Some(Value::Object(grant)) = request.remove("grant") else {
                     return Err("there is no grant".to_owned());
@@ -106,7 +126,7 @@ impl Request {
                     .map_err(|error| format!("the grant is of no use: {error}"))?;
                 Ok(Self::Import { portal: portal?, grant })
             }
-            _ => Err("the request is none of import, list, show".to_owned()),
+            _ => Err("the request is none of import, list, show, backup".to_owned()),
         }
     }
 
@@ -114,6 +134,7 @@ impl Request {
         let request = match self {
             Self::List => json!({"do": "list"}),
             Self::Show { portal } => json!({"do": "show", "portal": portal}),
+            Self::Backup { file } => json!({"do": "backup", "file": file}),
             Self::Import { portal, grant } => json!({
                 "do": "import",
                 "portal": portal,

@@ -19,6 +19,10 @@ fn desk(taken: &Arc<Mutex<Vec<Grant>>>) -> Desk {
                 Request::List => Reply::Portals(vec![view("acme")]),
                 Request::Show { portal } if portal == "acme" => Reply::Portal(view("acme")),
                 Request::Show { portal } => Reply::Refused(format!("no portal {portal}")),
+                Request::Backup { file } if file == "/safe/b" => {
+                    Reply::BackedUp(BackupView { portals: 1, chains: 2 })
+                }
+                Request::Backup { file } => Reply::Refused(format!("{file} exists")),
                 Request::Import { portal, grant } => {
                     taken.lock().unwrap().push(grant);
                     Reply::Stored(view(&portal))
@@ -53,6 +57,10 @@ async fn a_command_reaches_the_running_gateway_and_is_answered() {
     let show = |portal: &str| Request::Show { portal: portal.to_owned() };
     assert_eq!(ask(show("acme")).await, Reply::Portal(view("acme")));
     assert_eq!(ask(show("x")).await, Reply::Refused("no portal x".to_owned()));
+    let backup = |file: &str| Request::Backup { file: file.to_owned() };
+    let written = BackupView { portals: 1, chains: 2 };
+    assert_eq!(ask(backup("/safe/b")).await, Reply::BackedUp(written));
+    assert_eq!(ask(backup("/x")).await, Reply::Refused("/x exists".to_owned()));
     let body = br#"{"access_token":"A","refresh_token":"R","expires":"1800000000","user_id":7}"#;
     let grant = Grant::parse(body, 0).unwrap();
     let import = Request::Import { portal: "acme".to_owned(), grant };
@@ -68,6 +76,8 @@ async fn a_request_that_makes_no_sense_is_answered_with_a_sentence() {
     for (line, text) in [
         ("hello\n", "not a JSON object"),
         ("{}\n", "none of import, list, show"),
+        ("{\"do\":\"backup\"}\n", "no file is named"),
+        ("{\"do\":\"backup\",\"file\":\"b\"}\n", "by its whole path"),
         ("{\"do\":\"show\"}\n", "no portal is named"),
         ("{\"do\":\"import\",\"portal\":\"acme\"}\n", "no grant"),
         (

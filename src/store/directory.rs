@@ -94,6 +94,15 @@ impl Directory {
         Ok(Some(File::from(handle)))
     }
 
+    /// The checks of [`Directory::file`] on a file that is only read.
+    pub(crate) fn check_readable(&self, name: &str) -> Result<(), StateError> {
+        let path = self.path.join(name);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let failed = |error| io_error(&path, error);
+        let handle = openat(&self.handle, name, flags, Mode::empty()).map_err(failed)?;
+        check_file(&path, &rustix::fs::fstat(&handle).map_err(failed)?)
+    }
+
     /// Makes a new file with mode 0600; fails when anything has that name already.
     pub(crate) fn create(&self, name: &str) -> Result<File, StateError> {
         let flags =
@@ -108,10 +117,7 @@ impl Directory {
     pub(crate) fn publish(&self, name: &str, content: &[u8]) -> Result<(), StateError> {
         use io::Write as _;
         let draft = format!("{name}.new");
-        match rustix::fs::unlinkat(&self.handle, &draft, AtFlags::empty()) {
-            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-            Err(error) => return Err(io_error(&self.path.join(&draft), error)),
-        }
+        self.remove(&draft)?;
         let mut file = self.create(&draft)?;
         file.write_all(content)
             .and_then(|()| file.sync_all())
@@ -119,6 +125,26 @@ impl Directory {
         rustix::fs::renameat(&self.handle, &draft, &self.handle, name)
             .map_err(|error| io_error(&self.path.join(name), error))?;
         self.sync()
+    }
+
+    /// Gives `from` the name `to`, in the place of what had it. [`Directory::sync`] makes it durable.
+    pub(crate) fn rename(&self, from: &str, to: &str) -> Result<(), StateError> {
+        rustix::fs::renameat(&self.handle, from, &self.handle, to)
+            .map_err(|error| io_error(&self.path.join(from), error))
+    }
+
+    /// Gives `name` a second name; fails when anything has that already.
+    pub(crate) fn link(&self, name: &str, second: &str) -> Result<(), StateError> {
+        rustix::fs::linkat(&self.handle, name, &self.handle, second, AtFlags::empty())
+            .map_err(|error| io_error(&self.path.join(second), error))
+    }
+
+    /// Removes `name`, if it is there.
+    pub(crate) fn remove(&self, name: &str) -> Result<(), StateError> {
+        match rustix::fs::unlinkat(&self.handle, name, AtFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+            Err(error) => Err(io_error(&self.path.join(name), error)),
+        }
     }
 
     /// Makes names that were added durable.

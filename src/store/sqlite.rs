@@ -4,6 +4,10 @@
 //! all the work, so writers never meet; what belongs together is one transaction, and every write
 //! after an exchange carries the generation it started from in its `WHERE`.
 
+mod error;
+
+pub use error::OpenError;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,11 +22,12 @@ use crate::config::{self, Endpoint, Inject};
 use crate::credential::{ChainId, Generation, Grant, Link, RawAnswer, Secret, State};
 use crate::store::directory::{Directory, Missing};
 use crate::store::key::{Key, KeyError, Sealed, origin};
+use crate::store::rekey;
+use crate::store::retired;
 use crate::store::rows;
 use crate::store::sealed::{Field, Place, Sealer};
 use crate::store::{
-    Added, LedgerEntry, Pending, Record, Seat, StateDirectory, StateError, Store, StoreError,
-    StoredCredential,
+    Added, LedgerEntry, Pending, Record, Seat, StateDirectory, Store, StoreError, StoredCredential,
 };
 
 /// Every step of the schema, oldest first; a published step never changes.
@@ -38,57 +43,17 @@ const BUSY: Duration = Duration::from_secs(5);
 const QUEUE: Duration = Duration::from_secs(10);
 
 /// The text whose seal tells the right key.
-const PROOF: &str = "b24gate";
+pub(super) const PROOF: &str = "b24gate";
+
+/// Where that text belongs.
+pub(super) const PROOF_PLACE: Place<'_> =
+    Place { portal: "", chain: 0, generation: Generation(0), field: Field::Proof };
 
 /// Credentials in a SQLite file, the tokens sealed.
 #[derive(Debug)]
 pub struct SqliteStore {
-    pool: SqlitePool,
-    sealer: Sealer,
-}
-
-/// Why the store does not open. Nothing was changed that was there before.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// `[store] url` is not a file of SQLite's.
-    #[error("store url {0:?} is not of the form sqlite:FILE")]
-    Url(String),
-    /// The database file is not safe.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// There is no key, or not the right one.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    /// It was written by a later version.
-    #[error("{} was written by a newer b24gate (schema {found}, this one knows {known}); \
-             use that version again, or restore a backup made before the update", path.display())]
-    Newer {
-        /// The database file.
-        path: PathBuf,
-        /// Its schema.
-        found: i64,
-        /// The newest schema of this version.
-        known: i64,
-    },
-    /// SQLite refuses.
-    #[error("{}: {source}", path.display())]
-    Database {
-        /// The database file.
-        path: PathBuf,
-        /// What it said.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-}
-
-impl OpenError {
-    /// 2 for the configuration, 3 for unsafe or missing files, 1 for the rest.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Url(_) => 2,
-            Self::State(_) | Self::Key(_) => 3,
-            Self::Newer { .. } | Self::Database { .. } => 1,
-        }
-    }
+    pub(super) pool: SqlitePool,
+    pub(super) sealer: Sealer,
 }
 
 impl SqliteStore {
@@ -97,7 +62,19 @@ impl SqliteStore {
     pub async fn open(state: &StateDirectory, settings: &config::Store) -> Result<Self, OpenError> {
         let path = database_path(state.path(), &settings.url)?;
         prepare(state, &path)?;
+        retired::refuse(&path).await?;
+        Self::open_even_retired(state, settings).await
+    }
+
+    /// As [`SqliteStore::open`], for what is done with a store that is out of service.
+    pub(super) async fn open_even_retired(
+        state: &StateDirectory,
+        settings: &config::Store,
+    ) -> Result<Self, OpenError> {
+        let path = database_path(state.path(), &settings.url)?;
+        prepare(state, &path)?;
         refuse_newer(&path).await?;
+        rekey::heal(state, settings, &path).await?;
         let failed = |source: MigrateError| database_error(&path, source);
         let options = options(&path)
             .journal_mode(SqliteJournalMode::Wal)
@@ -132,7 +109,7 @@ impl SqliteStore {
         self.pool.close().await;
     }
 
-    async fn begin(&self) -> Result<Transaction, sqlx::Error> {
+    pub(super) async fn begin(&self) -> Result<Transaction, sqlx::Error> {
         let mut transaction = Transaction(Some(self.pool.acquire().await?));
         // IMMEDIATE: what is read inside cannot be overtaken before it is written.
         transaction.execute("BEGIN IMMEDIATE").await?;
@@ -141,15 +118,14 @@ impl SqliteStore {
 
     /// Whether the key is the one that sealed what is there; takes it on when nothing is.
     async fn proves(&self, sealed: Sealed) -> Result<bool, StoreError> {
-        let place = Place { portal: "", chain: 0, generation: Generation(0), field: Field::Proof };
         let proof: Option<Vec<u8>> = sqlx::query_scalar("SELECT proof FROM seal WHERE id = 1")
             .fetch_optional(&self.pool)
             .await?;
         let opens = proof.is_some_and(|proof| {
-            self.sealer.open(place, &proof).is_ok_and(|text| text.matches(PROOF))
+            self.sealer.open(PROOF_PLACE, &proof).is_ok_and(|text| text.matches(PROOF))
         });
         if !opens && sealed == Sealed::Nothing {
-            let proof = self.sealer.seal(place, &Secret::new(PROOF))?;
+            let proof = self.sealer.seal(PROOF_PLACE, &Secret::new(PROOF))?;
             sqlx::query("INSERT OR REPLACE INTO seal (id, proof) VALUES (1, ?)")
                 .bind(proof)
                 .execute(&self.pool)
@@ -284,10 +260,10 @@ impl Store for SqliteStore {
 /// Unless it is committed, the connection is closed and the next write opens another: after a full
 /// disk SQLite has rolled back by itself, which sqlx's own transactions count wrongly from then on,
 /// and after a failed fsync the same descriptor may report success for pages that are lost.
-struct Transaction(Option<PoolConnection<Sqlite>>);
+pub(super) struct Transaction(Option<PoolConnection<Sqlite>>);
 
 impl Transaction {
-    fn connection(&mut self) -> Result<&mut SqliteConnection, sqlx::Error> {
+    pub(super) fn connection(&mut self) -> Result<&mut SqliteConnection, sqlx::Error> {
         self.0.as_deref_mut().ok_or(sqlx::Error::WorkerCrashed)
     }
 
@@ -296,7 +272,7 @@ impl Transaction {
     }
 
     /// When this returns `Ok`, what was written is on the disk.
-    async fn commit(mut self) -> Result<(), sqlx::Error> {
+    pub(super) async fn commit(mut self) -> Result<(), sqlx::Error> {
         self.execute("COMMIT").await?;
         self.0 = None; // Back to the pool.
         Ok(())
@@ -317,7 +293,7 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-fn database_path(state: &Path, url: &str) -> Result<PathBuf, OpenError> {
+pub(super) fn database_path(state: &Path, url: &str) -> Result<PathBuf, OpenError> {
     let refuse = || OpenError::Url(url.to_owned());
     let rest = url.strip_prefix("sqlite:").ok_or_else(refuse)?;
     let file = rest.strip_prefix("//").unwrap_or(rest);
@@ -348,11 +324,11 @@ fn prepare(state: &StateDirectory, path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn options(path: &Path) -> SqliteConnectOptions {
+pub(super) fn options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new().filename(path).busy_timeout(BUSY).disable_statement_logging()
 }
 
-fn migrations() -> Migrator {
+pub(super) fn migrations() -> Migrator {
     let step = |(version, name, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
     };
@@ -360,7 +336,7 @@ fn migrations() -> Migrator {
 }
 
 /// Looks at the schema through a connection that cannot write.
-async fn refuse_newer(path: &Path) -> Result<(), OpenError> {
+pub(super) async fn refuse_newer(path: &Path) -> Result<(), OpenError> {
     let failed = |source: sqlx::Error| database_error(path, source);
     let mut connection = options(path).read_only(true).connect().await.map_err(failed)?;
     let found = schema_of(&mut connection).await.map_err(failed)?;
@@ -389,7 +365,7 @@ async fn what_is_sealed(pool: &SqlitePool) -> Result<Sealed, sqlx::Error> {
     Ok(if any { Sealed::Credentials } else { Sealed::Nothing })
 }
 
-fn database_error(
+pub(super) fn database_error(
     path: &Path,
     source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> OpenError {

@@ -1,0 +1,220 @@
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+use crate::credential::{ChainId, Grant, Link};
+use crate::store::{Seat, StoredCredential};
+
+/// A state directory with a chain that was rotated, a spare, and history.
+struct Home(tempfile::TempDir);
+
+impl Home {
+    async fn new(key: KeySource) -> (Self, config::Store) {
+        let home = Self(tempfile::tempdir().unwrap());
+        let settings = config::Store { url: "sqlite:b24gate.db".to_owned(), key };
+        let (_state, store) = home.open(&settings).await.unwrap();
+        let active = Seat::Active { keep_old: false };
+        store.add("acme", &grant(1), active).await.unwrap();
+        store.add("acme", &grant(2), active).await.unwrap();
+        store.add("acme", &grant(3), Seat::Spare).await.unwrap();
+        let link = Link { portal: "acme", chain: ChainId(2), generation: Generation(2) };
+        store.commit(link, &grant(4)).await.unwrap();
+        // From the journal, which knew more: the token before is two generations older.
+        let link = Link { generation: Generation(5), ..link };
+        store.recover(link, &grant(6)).await.unwrap();
+        store.close().await;
+        (home, settings)
+    }
+
+    fn state(&self) -> StateDirectory {
+        StateDirectory::open(&self.path("")).unwrap()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join("state").join(name)
+    }
+
+    fn key(&self) -> String {
+        fs::read_to_string(self.path("b24gate.key")).unwrap()
+    }
+
+    async fn open(
+        &self,
+        settings: &config::Store,
+    ) -> Result<(StateDirectory, SqliteStore), OpenError> {
+        let state = self.state();
+        let store = SqliteStore::open(&state, settings).await?;
+        Ok((state, store))
+    }
+
+    async fn rekey(
+        &self,
+        settings: &config::Store,
+        new: Option<&Path>,
+    ) -> Result<Rekeyed, RekeyError> {
+        rekey(&self.state(), settings, new).await
+    }
+
+    /// All but the last act: what a crash right after the commit leaves.
+    async fn commit_only(&self, settings: &config::Store) {
+        let (state, store) = self.open(settings).await.unwrap();
+        seal_anew(&store, &state, None).await.unwrap();
+        store.close().await;
+    }
+
+    async fn sealed(&self) -> Vec<Vec<u8>> {
+        let mut connection = options(&self.path("b24gate.db")).connect().await.unwrap();
+        let texts = sqlx::query_scalar(
+            "SELECT access FROM chain UNION SELECT refresh FROM chain UNION \
+             SELECT prev_refresh FROM chain WHERE prev_refresh IS NOT NULL UNION \
+             SELECT proof FROM seal",
+        )
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+        connection.close().await.unwrap();
+        texts
+    }
+
+    fn holds(&self, needle: &[u8]) -> bool {
+        fs::read_dir(self.path("")).unwrap().any(|entry| {
+            let path = entry.unwrap().path();
+            path.is_file()
+                && fs::read(path).unwrap().windows(needle.len()).any(|window| window == needle)
+        })
+    }
+
+    fn answer(&self) -> PathBuf {
+        fs::create_dir_all(self.path("journal")).unwrap();
+        let path = self.path("journal/acme-2.answer");
+        fs::write(&path, "sealed with the old key").unwrap();
+        path
+    }
+}
+
+fn grant(number: u64) -> Grant {
+    Grant {
+        access: Secret::new(format!("A{number}")),
+        refresh: Secret::new(format!("R{number}")),
+        expires_at: Some(2_000_000_000),
+        member_id: None,
+        user_id: None,
+        client_endpoint: None,
+    }
+}
+
+/// The active chain and the spare.
+async fn chains(store: &SqliteStore) -> (StoredCredential, StoredCredential) {
+    let mut record = store.load().await.unwrap().remove(0);
+    (record.credential.unwrap().unwrap(), record.spares.remove(0).unwrap())
+}
+
+async fn assert_whole(home: &Home, settings: &config::Store) {
+    let (_state, store) = home.open(settings).await.unwrap();
+    let (active, spare) = chains(&store).await;
+    assert!(active.access.matches("A6") && active.refresh.matches("R6"));
+    assert!(spare.access.matches("A3") && spare.refresh.matches("R3"));
+    store.close().await;
+}
+
+fn write_key(path: &Path, text: &str, mode: u32) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+#[tokio::test]
+async fn everything_opens_with_the_new_key_and_nothing_of_the_old_one_stays() {
+    let (home, settings) = Home::new(KeySource::StateDirectory).await;
+    let (old, sealed, answer) = (home.key(), home.sealed().await, home.answer());
+    assert!(sealed.iter().all(|text| home.holds(text)));
+    let rekeyed = home.rekey(&settings, None).await.unwrap();
+    assert_eq!(rekeyed.chains, 3);
+    assert_ne!(home.key(), old);
+    assert!(!home.path("b24gate.key.new").exists() && !answer.exists());
+    assert!(!sealed.iter().any(|text| home.holds(text)));
+    assert_whole(&home, &settings).await;
+    // That the history and the token before were sealed anew shows when it is done again.
+    home.rekey(&settings, None).await.unwrap();
+    assert_whole(&home, &settings).await;
+    let new = home.key();
+    write_key(&home.path("b24gate.key"), &old, 0o600);
+    let refused = home.open(&settings).await.unwrap_err();
+    assert!(refused.to_string().contains("not the one that sealed"), "{refused}");
+    write_key(&home.path("b24gate.key"), &new, 0o600);
+    assert_whole(&home, &settings).await;
+}
+
+#[tokio::test]
+async fn cut_short_after_the_commit_the_next_opening_finishes_it() {
+    let (home, settings) = Home::new(KeySource::StateDirectory).await;
+    let (old, answer) = (home.key(), home.answer());
+    home.commit_only(&settings).await;
+    assert_eq!(home.key(), old);
+    assert!(home.path("b24gate.key.new").exists());
+    assert_whole(&home, &settings).await;
+    assert_ne!(home.key(), old);
+    assert!(!home.path("b24gate.key.new").exists() && !answer.exists());
+    assert_whole(&home, &settings).await;
+}
+
+#[tokio::test]
+async fn cut_short_before_the_commit_the_old_key_stays_and_it_can_be_done_again() {
+    let (home, settings) = Home::new(KeySource::StateDirectory).await;
+    let old = home.key();
+    for text in ["", "half a k", &"ab".repeat(32)] {
+        write_key(&home.path("b24gate.key.new"), text, 0o600);
+        assert_whole(&home, &settings).await;
+        assert_eq!(home.key(), old, "{text}");
+    }
+    home.rekey(&settings, None).await.unwrap();
+    assert_ne!(home.key(), old);
+    assert!(!home.key().contains("abab"), "the one that lay there is not taken");
+    assert_whole(&home, &settings).await;
+}
+
+#[tokio::test]
+async fn a_record_that_does_not_open_is_named_and_nothing_changes() {
+    for sql in [
+        "UPDATE chain SET access = refresh WHERE id = 1",
+        "UPDATE chain SET prev_refresh = access WHERE id = 2",
+    ] {
+        let (home, settings) = Home::new(KeySource::StateDirectory).await;
+        let mut connection = options(&home.path("b24gate.db")).connect().await.unwrap();
+        sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        let (old, sealed, answer) = (home.key(), home.sealed().await, home.answer());
+        let refused = home.rekey(&settings, None).await.unwrap_err();
+        let name = if sql.contains("prev") { "chain 2" } else { "chain 1" };
+        assert!(refused.to_string().contains(&format!("portal acme {name}")), "{refused}");
+        assert_eq!((home.key(), home.sealed().await), (old, sealed));
+        assert!(answer.exists());
+        assert_whole(&home, &settings).await;
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_the_configuration_names_is_replaced_by_one_that_the_operator_made() {
+    let old = "cd".repeat(32);
+    let (home, settings) = Home::new(KeySource::Environment(Secret::new(old.clone()))).await;
+    let path = home.path("new.key");
+    let refused = home.rekey(&settings, None).await.unwrap_err();
+    assert!(refused.to_string().contains("--new-key-file"), "{refused}");
+    assert_eq!(refused.exit_code(), 2);
+    for (text, mode, problem) in [
+        ("short", 0o600, "openssl rand -hex 32"),
+        (old.as_str(), 0o600, "in use already"),
+        (&"ef".repeat(32), 0o644, "chmod 600"),
+    ] {
+        write_key(&path, text, mode);
+        let refused = home.rekey(&settings, Some(&path)).await.unwrap_err();
+        assert!(refused.to_string().contains(problem), "{refused}");
+        assert_whole(&home, &settings).await;
+    }
+    write_key(&path, &"ef".repeat(32), 0o600);
+    home.rekey(&settings, Some(&path)).await.unwrap();
+    let refused = home.open(&settings).await.unwrap_err();
+    assert!(refused.to_string().contains("not the one that sealed"), "{refused}");
+    let settings = config::Store { key: KeySource::File(path), ..settings };
+    assert_whole(&home, &settings).await;
+    assert!(!home.path("b24gate.key").exists() && !home.path("b24gate.key.new").exists());
+}
