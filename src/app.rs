@@ -24,7 +24,7 @@ use crate::gateway::Gateway;
 use crate::gateway::listener::{BindError, Bound};
 use crate::gateway::worker::Workers;
 use crate::portal::Portals;
-use crate::store::{OpenError, SqliteStore, StateDirectory, StoreError};
+use crate::store::{OpenError, Origin, SqliteStore, StateDirectory, StoreError};
 use crate::transport::{Connector, TransportError};
 
 /// The running gateway.
@@ -109,6 +109,7 @@ impl App {
         let (admin, admin_address) = listen(config.admin.listen).await?;
         let (callback, _) = listen(config.callback.listen).await?;
         let store = Arc::new(SqliteStore::open(&state, &config.store).await?);
+        let origin = Origin::new(state.path(), &config.store)?;
         let connector = Connector::new(None)?;
         let oauth = OAuth::new(connector.clone());
         let custody = Arc::new(Custody::new(store.clone(), oauth, Handle::current()));
@@ -132,7 +133,11 @@ impl App {
             .await
             .map_err(|source| StartError::System { what: "opening the control socket", source })?;
         let side_doors = vec![
-            tokio::spawn(control.serve(desk::desk(portals.clone(), custody.clone()))),
+            tokio::spawn(control.serve(desk::desk(
+                portals.clone(),
+                custody.clone(),
+                (store.clone(), origin),
+            ))),
             tokio::spawn(
                 Admin::new(readiness.clone(), portals.clone(), custody.clone()).serve(admin),
             ),

@@ -6,6 +6,7 @@ mod output;
 mod portal;
 mod sandbox;
 mod serve;
+mod store;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -29,7 +30,7 @@ pub(crate) enum Exit {
     Failed,
     /// 2: the command line or the configuration is wrong.
     Usage,
-    /// 3: other users can reach a file that holds secrets.
+    /// 3: other users can reach a file that holds secrets, or the store must not be used.
     UnsafeFiles,
 }
 
@@ -73,6 +74,9 @@ enum Command {
     /// Connect portals and look at them
     #[command(subcommand, after_help = PORTAL_HELP)]
     Portal(PortalCommand),
+    /// Back the store up, restore it elsewhere, or give it a new key
+    #[command(subcommand, after_help = STORE_HELP)]
+    Store(StoreCommand),
 }
 
 /// `b24gate sandbox`
@@ -113,6 +117,39 @@ pub(crate) enum PortalCommand {
     },
 }
 
+/// `b24gate store`
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Write all credentials, sealed as they are, into one new file
+    #[command(after_help = BACKUP_HELP)]
+    Backup {
+        /// The file to make; it must not exist
+        file: PathBuf,
+        /// The last backup before a move: this store is never served again
+        #[arg(long)]
+        retire: bool,
+    },
+    /// Put a backup in the place of the store; no gateway may run on it
+    #[command(after_help = RESTORE_HELP)]
+    Restore {
+        /// The file that `store backup` made
+        file: PathBuf,
+        /// The store that the backup was made from is out of service for good, on your word
+        #[arg(long)]
+        source_is_gone: bool,
+        /// Restore even where a store on this machine holds newer tokens
+        #[arg(long)]
+        force_older: bool,
+    },
+    /// Seal everything with a new key; no gateway may run on the store
+    #[command(after_help = REKEY_HELP)]
+    Rekey {
+        /// The file of the new key (chmod 600), where the configuration names the key
+        #[arg(long, value_name = "PATH")]
+        new_key_file: Option<PathBuf>,
+    },
+}
+
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -139,6 +176,7 @@ pub fn run() -> ExitCode {
         Command::Sandbox(options) => sandbox::run(&cli.global, options),
         Command::Check => check::run(&cli.global),
         Command::Portal(command) => portal::run(&cli.global, command),
+        Command::Store(command) => store::run(&cli.global, command),
     }
     .into()
 }
@@ -236,7 +274,7 @@ line.
 Log: B24GATE_LOG=debug, or for a part of the program B24GATE_LOG=info,b24gate=debug.
 
 Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 unsafe files (other users can reach a
-file that holds secrets).";
+file that holds secrets), or a store that is in use, retired, or without its key.";
 
 const SERVE_HELP: &str = "\
 Examples:
@@ -289,3 +327,53 @@ Examples:
 
 Beneath the portal stand its chains, each with the user whose rights it carries, and the latest lines
 of the ledger: what happened to its refresh tokens, each named by eight digits of its hash.";
+
+const STORE_HELP: &str = "\
+Examples:
+  b24gate store backup /mnt/safe/b24gate.backup
+  b24gate store backup --retire /mnt/stick/b24gate.backup
+  b24gate store restore /mnt/stick/b24gate.backup
+  b24gate store rekey
+
+Bitrix24 replaces the refresh token at every refresh. A backup is a snapshot that goes stale with
+the next refresh of each portal, and two stores that hold the same tokens destroy each other's.";
+
+const BACKUP_HELP: &str = "\
+Examples:
+  b24gate store backup /mnt/safe/b24gate.backup
+  b24gate store backup --retire /mnt/stick/b24gate.backup
+
+It may be made while the gateway runs, which then writes it itself. The tokens in it are sealed;
+the key is not in it. Keep a copy of the key in another place than the backup: whoever has both has
+the tokens, and without the key the backup is of no use.
+
+What it is good for: a move to another machine, with --retire while no gateway runs; and the loss of
+the disk, until a portal's next refresh (an hour at most for a portal in use). What is stale
+afterwards is connected again with `b24gate portal import`. It is no undo.";
+
+const RESTORE_HELP: &str = "\
+Examples:
+  b24gate store restore /mnt/stick/b24gate.backup
+  b24gate store restore --source-is-gone /mnt/safe/b24gate.backup
+
+First put the key of the store that was backed up where the configuration looks for it (by default
+b24gate.key in the state directory, chmod 600). Then:
+- A backup is restored once. Two stores with the same tokens destroy each other's.
+- The store that it was made from must be out of service. On this machine that is looked up, and
+  that store is retired. From another machine, make the backup with --retire, or say
+  --source-is-gone when that machine is lost or its gateway is stopped for good.
+- A store in place is kept as b24gate.db.replaced-TIME, retired.
+- Where a store on this machine holds newer tokens than the backup, nothing is restored, unless you
+  say --force-older. Then they are lost, but for what the journal of the same store in place holds:
+  it stays, and the next start takes the newer pairs from it.
+A restoration that was cut short is finished by giving the same command again.";
+
+const REKEY_HELP: &str = "\
+Examples:
+  b24gate store rekey
+  b24gate store rekey --new-key-file /etc/b24gate/new.key
+
+By default the key is b24gate.key in the state directory; a new one takes its place. Where the
+configuration names the key (key_file or key_env), make the new one yourself:
+  openssl rand -hex 32 > /etc/b24gate/new.key && chmod 600 /etc/b24gate/new.key
+Backups made before are sealed with the old key: make a new one.";

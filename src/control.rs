@@ -6,7 +6,7 @@
 mod message;
 mod view;
 
-pub use message::{LEDGER_MAX, Reply, Request};
+pub use message::{BackupView, LEDGER_MAX, Reply, Request};
 pub use view::{ChainView, Details, PortalView, Role};
 
 use std::fs::Permissions;

@@ -5,15 +5,21 @@
 //! follows an exchange is a compare-and-swap on the generation, so that an actor that comes late
 //! cannot put an older pair over a newer one.
 
+mod backup;
 mod directory;
 mod journal;
 mod key;
+mod rekey;
+mod retired;
 mod rows;
 mod sealed;
 mod sqlite;
 mod state;
 
+pub use backup::{After, Backup, BackupError, Older, Origin, Restore, Restored, Whereabouts};
 pub use key::{Key, KeyError};
+pub use rekey::{RekeyError, Rekeyed, rekey};
+pub use retired::Retired;
 pub use sqlite::{OpenError, SqliteStore};
 pub use state::{StateDirectory, StateError, inspect, locate};
 

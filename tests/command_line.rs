@@ -47,7 +47,17 @@ fn help_is_no_failure_and_names_files_and_exit_codes() {
     {
         assert!(stdout(&help).contains(said), "{said}");
     }
-    for command in [&["serve"][..], &["sandbox"], &["check"], &["portal"], &["portal", "import"]] {
+    for command in [
+        &["serve"][..],
+        &["sandbox"],
+        &["check"],
+        &["portal"],
+        &["portal", "import"],
+        &["store"],
+        &["store", "backup"],
+        &["store", "restore"],
+        &["store", "rekey"],
+    ] {
         let help = b24gate(&dir, &[command, &["--help"]].concat());
         assert!(stdout(&help).contains("\n  b24gate "), "no example for {command:?}");
     }

@@ -1,22 +1,28 @@
 //! What the running gateway answers over its control socket.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::control::{Desk, Details, PortalView, Reply, Request};
+use crate::control::{BackupView, Desk, Details, PortalView, Reply, Request};
 use crate::credential::{Custody, Replace};
 use crate::portal::{Portal, Portals};
-use crate::store::{Record, StoreError};
+use crate::store::{Origin, Record, SqliteStore, StoreError};
 
-/// Answers for `portals`, whose credentials are in `custody`.
-pub(super) fn desk(portals: Arc<Portals>, custody: Arc<Custody>) -> Desk {
+/// The store, and where it lies.
+pub(super) type Stored = (Arc<SqliteStore>, Origin);
+
+/// Answers for `portals`, whose credentials are in `custody`, and writes backups of the store.
+pub(super) fn desk(portals: Arc<Portals>, custody: Arc<Custody>, store: Stored) -> Desk {
+    let store = Arc::new(store);
     Arc::new(move |request| {
-        let (portals, custody) = (portals.clone(), custody.clone());
-        Box::pin(async move { answer(&portals, &custody, request).await })
+        let (portals, custody, store) = (portals.clone(), custody.clone(), store.clone());
+        Box::pin(async move { answer(&portals, &custody, &store, request).await })
     })
 }
 
-async fn answer(portals: &Portals, custody: &Custody, request: Request) -> Reply {
+async fn answer(portals: &Portals, custody: &Custody, store: &Stored, request: Request) -> Reply {
     match request {
+        Request::Backup { file } => back_up(store, Path::new(&file)).await,
         Request::List => Reply::Portals(list(portals, custody).await),
         Request::Show { portal, ledger } => match portals.by_name(&portal) {
             Some(portal) => Reply::Portal(Box::new(show(&portal, custody, ledger).await)),
@@ -32,6 +38,16 @@ async fn answer(portals: &Portals, custody: &Custody, request: Request) -> Reply
             }
             None => unknown(portals, &portal),
         },
+    }
+}
+
+async fn back_up((store, origin): &Stored, file: &Path) -> Reply {
+    match store.back_up(origin, file).await {
+        Ok(backup) => {
+            tracing::info!(file = %file.display(), portals = backup.portals, "backup written");
+            Reply::BackedUp(BackupView { portals: backup.portals, chains: backup.chains })
+        }
+        Err(error) => Reply::Refused(error.to_string()),
     }
 }
 

@@ -31,6 +31,11 @@ pub enum Request {
         /// How many lines of its ledger, at most [`LEDGER_MAX`].
         ledger: u32,
     },
+    /// Write a backup of the store.
+    Backup {
+        /// Where to; absolute.
+        file: String,
+    },
 }
 
 /// The gateway's answer.
@@ -43,8 +48,19 @@ pub enum Reply {
     Portals(Vec<PortalView>),
     /// The portal.
     Portal(Box<Details>),
+    /// The backup is on the disk.
+    BackedUp(BackupView),
     /// Why not, in a sentence.
     Refused(String),
+}
+
+/// What is in a backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupView {
+    /// Portals that have a credential.
+    pub portals: u64,
+    /// Chains, the spares among them.
+    pub chains: u64,
 }
 
 impl Request {
@@ -64,6 +80,10 @@ impl Request {
                 let ledger = u32::try_from(lines).unwrap_or(LEDGER_MAX).min(LEDGER_MAX);
                 Ok(Self::Show { portal: portal?, ledger })
             }
+            Some("backup") => match text(&request, "file") {
+                Some(file) if file.starts_with('/') => Ok(Self::Backup { file }),
+                _ => Err("no file is named by its whole path".to_owned()),
+            },
             Some("import") => {
                 let Some(Value::Object(grant)) = request.remove("grant") else {
                     return Err("there is no grant".to_owned());
@@ -73,7 +93,7 @@ impl Request {
                 let replace = request.get("replace").and_then(Value::as_bool).unwrap_or(false);
                 Ok(Self::Import { portal: portal?, grant, replace })
             }
-            _ => Err("the request is none of import, list, show".to_owned()),
+            _ => Err("the request is none of import, list, show, backup".to_owned()),
         }
     }
 
@@ -83,6 +103,7 @@ impl Request {
             Self::Show { portal, ledger } => {
                 json!({"do": "show", "portal": portal, "ledger": ledger})
             }
+            Self::Backup { file } => json!({"do": "backup", "file": file}),
             Self::Import { portal, grant, replace } => json!({
                 "do": "import",
                 "portal": portal,

@@ -60,6 +60,10 @@ fn desk(taken: &Taken) -> Desk {
                     Reply::Portal(Box::new(details("acme", ledger)))
                 }
                 Request::Show { portal, .. } => Reply::Refused(format!("no portal {portal}")),
+                Request::Backup { file } if file == "/safe/b" => {
+                    Reply::BackedUp(BackupView { portals: 1, chains: 2 })
+                }
+                Request::Backup { file } => Reply::Refused(format!("{file} exists")),
                 Request::Import { grant, replace, .. } => {
                     let reply = Reply::Imported(admitted(grant.refresh.expose()));
                     taken.lock().unwrap().push((grant, replace));
@@ -97,6 +101,10 @@ async fn a_command_reaches_the_running_gateway_and_is_answered() {
         assert_eq!(ask(show("acme", lines)).await, Reply::Portal(Box::new(details("acme", lines))));
     }
     assert_eq!(ask(show("x", 5)).await, Reply::Refused("no portal x".to_owned()));
+    let backup = |file: &str| Request::Backup { file: file.to_owned() };
+    let written = BackupView { portals: 1, chains: 2 };
+    assert_eq!(ask(backup("/safe/b")).await, Reply::BackedUp(written));
+    assert_eq!(ask(backup("/x")).await, Reply::Refused("/x exists".to_owned()));
     for (refresh, replace) in [("R", false), ("S", true), ("T", false)] {
         let body = format!(
             r#"{{"access_token":"A","refresh_token":"{refresh}","expires":"1800000000","user_id":7}}"#
@@ -127,6 +135,8 @@ async fn a_request_that_makes_no_sense_is_answered_with_a_sentence() {
     for (line, text) in [
         ("hello\n", "not a JSON object"),
         ("{}\n", "none of import, list, show"),
+        ("{\"do\":\"backup\"}\n", "no file is named"),
+        ("{\"do\":\"backup\",\"file\":\"b\"}\n", "by its whole path"),
         ("{\"do\":\"show\"}\n", "no portal is named"),
         ("{\"do\":\"import\",\"portal\":\"acme\"}\n", "no grant"),
         (

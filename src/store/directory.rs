@@ -109,6 +109,15 @@ impl Directory {
         Ok(Some(File::from(handle)))
     }
 
+    /// The checks of [`Directory::file`] on a file that is only read.
+    pub(crate) fn check_readable(&self, name: &str) -> Result<(), StateError> {
+        let path = self.path.join(name);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let failed = |error| io_error(&path, error);
+        let handle = openat(&self.handle, name, flags, Mode::empty()).map_err(failed)?;
+        check_file(&path, &rustix::fs::fstat(&handle).map_err(failed)?)
+    }
+
     /// Makes a new file with mode 0600; fails when anything has that name already.
     pub(crate) fn create(&self, name: &str) -> Result<File, StateError> {
         let flags =
@@ -136,18 +145,24 @@ impl Directory {
         self.sync()
     }
 
+    /// Gives `from` the name `to`, in the place of what had it. [`Directory::sync`] makes it durable.
+    pub(crate) fn rename(&self, from: &str, to: &str) -> Result<(), StateError> {
+        rustix::fs::renameat(&self.handle, from, &self.handle, to)
+            .map_err(|error| io_error(&self.path.join(from), error))
+    }
+
+    /// Gives `name` a second name; fails when anything has that already.
+    pub(crate) fn link(&self, name: &str, second: &str) -> Result<(), StateError> {
+        rustix::fs::linkat(&self.handle, name, &self.handle, second, AtFlags::empty())
+            .map_err(|error| io_error(&self.path.join(second), error))
+    }
+
     /// Removes a file; it may be gone already.
     pub(crate) fn remove(&self, name: &str) -> Result<(), StateError> {
         match rustix::fs::unlinkat(&self.handle, name, AtFlags::empty()) {
             Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
             Err(error) => Err(io_error(&self.path.join(name), error)),
         }
-    }
-
-    /// Gives a file another name, which nothing may have yet.
-    pub(crate) fn rename(&self, from: &str, to: &str) -> Result<(), StateError> {
-        rustix::fs::renameat(&self.handle, from, &self.handle, to)
-            .map_err(|error| io_error(&self.path.join(from), error))
     }
 
     /// The names in it, those that are text; the rest are not ours.

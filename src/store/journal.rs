@@ -7,11 +7,15 @@
 //! second fsync may report success for pages that are lost): a new file takes the slot's place, and
 //! when that fails too, the spool takes the answer.
 
+mod away;
 mod file;
 mod pair;
 mod slot;
 mod spool;
 
+pub(super) use away::{
+    DIRECTORY, clear_spool, has_answers_in, has_answers_of, inspect, remove_slots, set_aside,
+};
 pub(super) use file::{Files, has_answers, highest_chain, opens_any};
 pub(super) use pair::Pair;
 pub(super) use slot::Identity;

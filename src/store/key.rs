@@ -16,6 +16,9 @@ use crate::store::{StateDirectory, StateError};
 /// The key's file in the state directory.
 const FILE: &str = "b24gate.key";
 
+/// The next key, while the tokens are sealed anew.
+const NEXT: &str = "b24gate.key.new";
+
 /// Longest text taken for a key, bytes: a wrong path is not read to its end.
 const TEXT_MAX: u16 = 4096;
 
@@ -130,6 +133,31 @@ impl Key {
         Self::parse(&text).ok_or_else(|| KeyError::Malformed { origin: origin(state, source) })
     }
 
+    /// Makes a key and writes it beside the one in use.
+    pub(super) fn make_next(state: &StateDirectory) -> Result<Self, KeyError> {
+        let key = Self::generate()?;
+        state.directory().publish(NEXT, key.text().as_bytes())?;
+        Ok(key)
+    }
+
+    /// What [`Key::make_next`] wrote, if it was not taken into use; a part of it is none.
+    pub(super) fn next(state: &StateDirectory) -> Result<Option<Self>, KeyError> {
+        let Some(file) = state.directory().file(NEXT, Missing::Report)? else {
+            return Ok(None);
+        };
+        match read(file, &state.path().join(NEXT)) {
+            Ok(text) => Ok(Self::parse(&text)),
+            Err(KeyError::Malformed { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Puts the next key in the place of the one in use, durably.
+    pub(super) fn take_next(state: &StateDirectory) -> Result<(), KeyError> {
+        state.directory().rename(NEXT, FILE)?;
+        Ok(state.directory().sync()?)
+    }
+
     fn make(state: &StateDirectory, sealed: Sealed) -> Result<Self, KeyError> {
         if sealed == Sealed::Credentials {
             return Err(KeyError::Missing { path: state.path().join(FILE) });
@@ -142,8 +170,13 @@ impl Key {
 
 /// What to call a key's source in a message.
 pub(super) fn origin(state: &StateDirectory, source: &KeySource) -> String {
+    origin_in(state.path(), source)
+}
+
+/// As [`origin`], for a state directory that is not open.
+pub(super) fn origin_in(state: &Path, source: &KeySource) -> String {
     match source {
-        KeySource::StateDirectory => state.path().join(FILE).display().to_string(),
+        KeySource::StateDirectory => state.join(FILE).display().to_string(),
         KeySource::File(path) => path.display().to_string(),
         KeySource::Environment(_) => "the environment variable named by key_env".to_owned(),
     }

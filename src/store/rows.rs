@@ -274,16 +274,16 @@ fn hash(refresh: &Secret) -> String {
     format!("{:08x}", u32::from_be_bytes(head))
 }
 
-fn now() -> i64 {
+pub(super) fn now() -> i64 {
     signed(unix_now())
 }
 
 /// SQLite's integers are signed. Times and numbers this large do not occur; if one does, it is
 /// kept as the largest rather than turned negative.
-fn signed(number: u64) -> i64 {
+pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn unsigned(number: i64) -> u64 {
+pub(super) fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }

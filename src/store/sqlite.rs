@@ -5,9 +5,13 @@
 //! after an exchange carries the generation it started from in its `WHERE`.
 
 mod damage;
+mod error;
 mod open;
 
-pub use open::OpenError;
+pub use error::OpenError;
+
+pub(super) use damage::{BESIDE, Look, connect_to_read, look, unless_damaged};
+pub(super) use open::{PROOF, PROOF_PLACE, database_path, migrations, options};
 
 use std::sync::Arc;
 
@@ -27,8 +31,8 @@ use crate::store::{
 /// Credentials in a SQLite file, the tokens sealed.
 #[derive(Debug)]
 pub struct SqliteStore {
-    pool: SqlitePool,
-    sealer: Arc<Sealer>,
+    pub(super) pool: SqlitePool,
+    pub(super) sealer: Arc<Sealer>,
     journal: Journal,
 }
 
@@ -38,7 +42,7 @@ impl SqliteStore {
         self.pool.close().await;
     }
 
-    async fn begin(&self) -> Result<Transaction, sqlx::Error> {
+    pub(super) async fn begin(&self) -> Result<Transaction, sqlx::Error> {
         let mut transaction = Transaction(Some(self.pool.acquire().await?));
         // IMMEDIATE: what is read inside cannot be overtaken before it is written.
         transaction.execute("BEGIN IMMEDIATE").await?;
@@ -230,10 +234,10 @@ impl Store for SqliteStore {
 /// Unless it is committed, the connection is closed and the next write opens another: after a full
 /// disk SQLite has rolled back by itself, which sqlx's own transactions count wrongly from then on,
 /// and after a failed fsync the same descriptor may report success for pages that are lost.
-struct Transaction(Option<PoolConnection<Sqlite>>);
+pub(super) struct Transaction(Option<PoolConnection<Sqlite>>);
 
 impl Transaction {
-    fn connection(&mut self) -> Result<&mut SqliteConnection, sqlx::Error> {
+    pub(super) fn connection(&mut self) -> Result<&mut SqliteConnection, sqlx::Error> {
         self.0.as_deref_mut().ok_or(sqlx::Error::WorkerCrashed)
     }
 
@@ -242,7 +246,7 @@ impl Transaction {
     }
 
     /// When this returns `Ok`, what was written is on the disk.
-    async fn commit(mut self) -> Result<(), sqlx::Error> {
+    pub(super) async fn commit(mut self) -> Result<(), sqlx::Error> {
         self.execute("COMMIT").await?;
         self.0 = None; // Back to the pool.
         Ok(())

@@ -9,6 +9,7 @@ use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::store::directory::{Directory, Missing};
+use crate::store::journal;
 
 /// The file that is locked; apart from the database, which SQLite locks in its own ways.
 const LOCK: &str = "b24gate.lock";
@@ -132,6 +133,7 @@ pub fn inspect(path: &Path) -> Vec<String> {
     FILES
         .iter()
         .filter_map(|name| directory.file(name, Missing::Report).err())
+        .chain(journal::inspect(directory.path()))
         .map(|error| error.to_string())
         .collect()
 }

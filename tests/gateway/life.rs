@@ -1,5 +1,6 @@
 //! The gateway's own life: restarts, crashes, signals, reloads.
 
+mod backup; // `b24gate store`: backups, restorations, new keys
 mod check; // `b24gate check`, and files that others can reach
 mod commands; // commands beside a running gateway, and without one
 mod first_steps; // what somebody sees who starts it for the first time

@@ -273,7 +273,7 @@ pub(in crate::store) fn highest_chain(directory: &Directory) -> i64 {
 
 /// Finished slots, and drafts of them: a process may have been killed between writing a draft and
 /// giving it its name.
-fn names(directory: &Directory) -> Vec<String> {
+pub(super) fn names(directory: &Directory) -> Vec<String> {
     let mut names = directory.names().unwrap_or_else(|error| {
         tracing::warn!(%error, "journal_unreadable");
         Vec::new()
@@ -303,7 +303,7 @@ fn open(
     found
 }
 
-fn read(directory: &Directory, name: &str) -> Option<Vec<u8>> {
+pub(super) fn read(directory: &Directory, name: &str) -> Option<Vec<u8>> {
     let read = || -> Result<Option<Vec<u8>>, StateError> {
         let Some(file) = directory.file(name, Missing::Report)? else {
             return Ok(None);

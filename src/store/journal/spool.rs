@@ -107,6 +107,18 @@ impl Spool {
         found
     }
 
+    /// Removes this store's files, and drafts of them.
+    pub(super) fn clear(&self) -> Result<(), StateError> {
+        for place in self.places.iter().filter(|place| is_there(place)) {
+            let directory = Directory::open_private(place)?;
+            let ours = |name: &&String| name.starts_with(&self.prefix);
+            for name in directory.names()?.iter().filter(ours) {
+                directory.remove(name)?;
+            }
+        }
+        Ok(())
+    }
+
     fn filled(&self) -> MutexGuard<'_, BTreeSet<String>> {
         self.filled.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -15,7 +15,10 @@ use crate::store::sqlite::OpenError;
 use crate::store::sqlite::open::{MIGRATIONS, migrations, options};
 
 /// What SQLite puts beside its file.
-pub(super) const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
+pub(in crate::store) const BESIDE: [&str; 3] = ["-wal", "-shm", ROLLBACK];
+
+/// Where SQLite keeps what a transaction overwrites, unless there is a write-ahead log.
+const ROLLBACK: &str = "-journal";
 
 /// By which every database begins.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
@@ -26,7 +29,7 @@ const HEAD: usize = 20;
 
 /// What was seen of a database.
 #[derive(Debug)]
-pub(super) enum Look {
+pub(in crate::store) enum Look {
     /// It can be opened; it may be older, or new and empty.
     Sound,
     /// It cannot be relied on; says why.
@@ -38,7 +41,7 @@ type Item = (String, String, Option<String>);
 
 /// Looks at the database through a connection that cannot write. An empty file is a new database,
 /// unless there are answers in the journal: then it was one that held pairs.
-pub(super) async fn look(path: &Path, answers: bool) -> Result<Look, OpenError> {
+pub(in crate::store) async fn look(path: &Path, answers: bool) -> Result<Look, OpenError> {
     let head = head(path).map_err(|error| OpenError::database(path, error))?;
     if head.is_empty() && !answers {
         return Ok(Look::Sound);
@@ -49,7 +52,7 @@ pub(super) async fn look(path: &Path, answers: bool) -> Result<Look, OpenError> 
         return Ok(Look::Damaged(problem.to_owned()));
     }
     let found = async {
-        let mut connection = options(path).read_only(true).connect().await?;
+        let mut connection = connect_to_read(path).await?;
         let schema = schema_of(&mut connection).await;
         let problem = problem(&mut connection, &schema).await;
         connection.close().await?;
@@ -81,6 +84,32 @@ pub(super) fn is_damage(error: &sqlx::Error) -> bool {
         }
         sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => true,
         _ => false,
+    }
+}
+
+/// A connection that cannot write. What a crash left of a transaction is taken back before, which
+/// only a connection that can write does; otherwise SQLite would refuse to read.
+pub(in crate::store) async fn connect_to_read(
+    path: &Path,
+) -> Result<SqliteConnection, sqlx::Error> {
+    let mut journal = path.as_os_str().to_owned();
+    journal.push(ROLLBACK);
+    if Path::new(&journal).symlink_metadata().is_ok_and(|found| found.len() > 0) {
+        let mut connection = options(path).connect().await?;
+        sqlx::query("SELECT COUNT(*) FROM sqlite_schema").fetch_one(&mut connection).await?;
+        connection.close().await?;
+    }
+    options(path).read_only(true).connect().await
+}
+
+/// What was read of a database; nothing, when it is damaged.
+pub(in crate::store) fn unless_damaged<T>(
+    path: &Path,
+    found: Result<Option<T>, sqlx::Error>,
+) -> Result<Option<T>, OpenError> {
+    match found {
+        Err(error) if is_damage(&error) => Ok(None),
+        found => found.map_err(|error| OpenError::database(path, error)),
     }
 }
 

@@ -16,11 +16,13 @@ use crate::credential::{Generation, Secret};
 use crate::store::directory::{Directory, Mark, Missing};
 use crate::store::journal::{self, Identity, Journal};
 use crate::store::key::{Key, KeyError, Sealed, origin};
+use crate::store::rekey;
+use crate::store::retired;
 use crate::store::rows;
 use crate::store::sealed::{Field, Place, Sealer};
-use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::damage::{self, Look, is_damage};
-use crate::store::{StateDirectory, StateError, StoreError};
+use crate::store::sqlite::{OpenError, SqliteStore};
+use crate::store::{StateDirectory, StoreError};
 
 /// Every step of the schema, oldest first; a published step never changes.
 pub(super) const MIGRATIONS: [(i64, &str, &str); 2] = [
@@ -35,43 +37,11 @@ const BUSY: Duration = Duration::from_secs(5);
 const QUEUE: Duration = Duration::from_secs(10);
 
 /// The text whose seal tells the right key.
-const PROOF: &str = "b24gate";
+pub(in crate::store) const PROOF: &str = "b24gate";
 
-/// The directory of the journal's slots, in the state directory.
-const JOURNAL: &str = "journal";
-
-/// Why the store does not open. Nothing was changed that was there before.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// `[store] url` is not a file of SQLite's.
-    #[error("store url {0:?} is not of the form sqlite:FILE")]
-    Url(String),
-    /// The database file is not safe.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// There is no key, or not the right one.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    /// It was written by a later version.
-    #[error("{} was written by a newer b24gate (schema {found}, this one knows {known}); \
-             use that version again, or restore a backup made before the update", path.display())]
-    Newer {
-        /// The database file.
-        path: PathBuf,
-        /// Its schema.
-        found: i64,
-        /// The newest schema of this version.
-        known: i64,
-    },
-    /// SQLite refuses.
-    #[error("{}: {source}", path.display())]
-    Database {
-        /// The database file.
-        path: PathBuf,
-        /// What it said.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-}
+/// Where that text belongs.
+pub(in crate::store) const PROOF_PLACE: Place<'_> =
+    Place { portal: "", chain: 0, generation: Generation(0), field: Field::Proof };
 
 /// Why a database that looked sound cannot be used.
 enum Trouble {
@@ -79,32 +49,29 @@ enum Trouble {
     Refused(OpenError),
 }
 
-impl OpenError {
-    /// 2 for the configuration, 3 for unsafe or missing files, 1 for the rest.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Url(_) => 2,
-            Self::State(_) | Self::Key(_) => 3,
-            Self::Newer { .. } | Self::Database { .. } => 1,
-        }
-    }
-
-    pub(super) fn database(
-        path: &Path,
-        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Self {
-        Self::Database { path: path.to_owned(), source: source.into() }
-    }
-}
-
 impl SqliteStore {
     /// Opens the database that `settings` names, and makes it on first start. `state` must stay
     /// open as long as the store: its lock is what keeps other processes out.
+    ///
+    /// A store that is retired is refused before anything is changed, the journal included: its
+    /// answers would start its chains a second time.
     ///
     /// A database that is damaged is moved aside and a new one is made; what the journal holds is
     /// then all there is, and [`crate::store::Store::load`] brings it. The journal is not touched
     /// by this, so that a crash at any point leaves the answers for the next start.
     pub async fn open(state: &StateDirectory, settings: &config::Store) -> Result<Self, OpenError> {
+        let path = database_path(state.path(), &settings.url)?;
+        if check(state, &path)? {
+            retired::refuse(&path).await?;
+        }
+        Self::open_even_retired(state, settings).await
+    }
+
+    /// As [`SqliteStore::open`], for what is done with a store that is out of service.
+    pub(in crate::store) async fn open_even_retired(
+        state: &StateDirectory,
+        settings: &config::Store,
+    ) -> Result<Self, OpenError> {
         Self::open_with(state, settings, journal::places()).await
     }
 
@@ -114,7 +81,11 @@ impl SqliteStore {
         spool: Vec<PathBuf>,
     ) -> Result<Self, OpenError> {
         let path = database_path(state.path(), &settings.url)?;
-        let slots = Directory::make_private(&state.path().join(JOURNAL))?;
+        // Before anything that does not open with the key is taken for damage.
+        if check(state, &path)? {
+            rekey::heal(state, settings, &path, &spool).await?;
+        }
+        let slots = Directory::make_private(&state.path().join(journal::DIRECTORY))?;
         let answers = journal::has_answers(&slots);
         prepare(state, &path, answers)?;
         let opened = match damage::look(&path, answers).await? {
@@ -156,7 +127,7 @@ impl SqliteStore {
     }
 }
 
-pub(super) fn database_path(state: &Path, url: &str) -> Result<PathBuf, OpenError> {
+pub(in crate::store) fn database_path(state: &Path, url: &str) -> Result<PathBuf, OpenError> {
     let refuse = || OpenError::Url(url.to_owned());
     let rest = url.strip_prefix("sqlite:").ok_or_else(refuse)?;
     let file = rest.strip_prefix("//").unwrap_or(rest);
@@ -167,33 +138,47 @@ pub(super) fn database_path(state: &Path, url: &str) -> Result<PathBuf, OpenErro
     Ok(path)
 }
 
-/// Checks the database file and SQLite's own files beside it, and makes the first, because SQLite
-/// would make it readable for everybody that the umask allows.
+/// Checks the database file and SQLite's own files beside it, and says whether the first is there.
+fn check(state: &StateDirectory, path: &Path) -> Result<bool, OpenError> {
+    in_its_folder(state, path, |folder, name| {
+        for suffix in damage::BESIDE {
+            folder.file(&format!("{name}{suffix}"), Missing::Report)?;
+        }
+        Ok(folder.file(name, Missing::Report)?.is_some())
+    })
+}
+
+/// As [`check`], and makes the database file, because SQLite would make it readable for everybody
+/// that the umask allows.
 fn prepare(state: &StateDirectory, path: &Path, answers: bool) -> Result<(), OpenError> {
-    let elsewhere;
-    let directory = if path.parent() == Some(state.path()) {
-        state.directory()
-    } else {
-        elsewhere = Directory::open_elsewhere(path.parent().unwrap_or(path))?;
-        &elsewhere
-    };
-    let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-        return Err(OpenError::Url(path.display().to_string()));
-    };
-    for suffix in damage::BESIDE {
-        directory.file(&format!("{name}{suffix}"), Missing::Report)?;
+    if check(state, path)? {
+        return Ok(());
     }
-    if directory.file(name, Missing::Report)?.is_none() {
+    in_its_folder(state, path, |folder, name| {
         // A process died while it moved a damaged database aside, or the file was removed. Its
         // write-ahead log must not be read into a new one.
-        let moved = damage::set_aside(directory, name)?;
+        let moved = damage::set_aside(folder, name)?;
         if answers || moved.is_some() {
             let file = path.display();
             tracing::error!(%file, "database_missing: a new one is made; the pairs are taken from the journal");
         }
-        directory.file(name, Missing::Create)?;
+        folder.file(name, Missing::Create)?;
+        Ok(())
+    })
+}
+
+fn in_its_folder<T>(
+    state: &StateDirectory,
+    path: &Path,
+    act: impl FnOnce(&Directory, &str) -> Result<T, OpenError>,
+) -> Result<T, OpenError> {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+        return Err(OpenError::Url(path.display().to_string()));
+    };
+    if path.parent() == Some(state.path()) {
+        return act(state.directory(), name);
     }
-    Ok(())
+    act(&Directory::open_elsewhere(path.parent().unwrap_or(path))?, name)
 }
 
 /// Moves a damaged database aside and makes a new one.
@@ -222,11 +207,11 @@ async fn replace(
     })
 }
 
-pub(super) fn options(path: &Path) -> SqliteConnectOptions {
+pub(in crate::store) fn options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new().filename(path).busy_timeout(BUSY).disable_statement_logging()
 }
 
-pub(super) fn migrations() -> Migrator {
+pub(in crate::store) fn migrations() -> Migrator {
     let step = |(version, name, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
     };
@@ -277,10 +262,11 @@ async fn proves(
     sealed: Sealed,
     slots: &Directory,
 ) -> Result<bool, StoreError> {
-    let place = Place { portal: "", chain: 0, generation: Generation(0), field: Field::Proof };
     let proof: Option<Vec<u8>> =
         sqlx::query_scalar("SELECT proof FROM seal WHERE id = 1").fetch_optional(pool).await?;
-    if proof.is_some_and(|proof| sealer.open(place, &proof).is_ok_and(|text| text.matches(PROOF))) {
+    if proof
+        .is_some_and(|proof| sealer.open(PROOF_PLACE, &proof).is_ok_and(|text| text.matches(PROOF)))
+    {
         return Ok(true);
     }
     // The proof may be missing (a new database) or damaged while the key is right: then the key
@@ -292,7 +278,7 @@ async fn proves(
             .iter()
             .any(|record| record.credential.iter().chain(&record.spares).any(Result::is_ok));
     if right {
-        let proof = sealer.seal(place, &Secret::new(PROOF))?;
+        let proof = sealer.seal(PROOF_PLACE, &Secret::new(PROOF))?;
         sqlx::query("INSERT OR REPLACE INTO seal (id, proof) VALUES (1, ?)")
             .bind(proof)
             .execute(pool)
@@ -301,17 +287,9 @@ async fn proves(
     Ok(right)
 }
 
-/// Which store this is; made up once.
+/// Which store this is.
 async fn identify(pool: &SqlitePool) -> Result<Identity, StoreError> {
-    let mut identity = [0; 16];
-    getrandom::fill(&mut identity)
-        .map_err(|_no_detail| StoreError::Unavailable("no random numbers".into()))?;
-    sqlx::query("INSERT INTO identity (id, store) VALUES (1, ?) ON CONFLICT DO NOTHING")
-        .bind(identity.as_slice())
-        .execute(pool)
-        .await?;
-    let stored: Vec<u8> =
-        sqlx::query_scalar("SELECT store FROM identity WHERE id = 1").fetch_one(pool).await?;
+    let stored = retired::identify(&mut *pool.acquire().await?).await?;
     let wrong = |_wrong_length| StoreError::Unavailable("the store's identity is damaged".into());
     stored.try_into().map(Identity).map_err(wrong)
 }

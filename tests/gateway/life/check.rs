@@ -54,6 +54,16 @@ async fn a_state_directory_that_others_can_reach_is_refused_with_the_mend() {
         std::fs::remove_file(&path).unwrap();
         std::fs::rename(&aside, &path).unwrap();
     }
+    let journal = state.join("journal");
+    chmod(&journal, 0o750);
+    assert_unsafe(&setup, &format!("chmod 700 {}", journal.display()));
+    chmod(&journal, 0o700);
+    let slot = std::fs::read_dir(&journal).unwrap().next().unwrap().unwrap().path();
+    chmod(&slot, 0o640);
+    let output = setup.command(&["check"], "");
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    assert!(said(&output).contains(&format!("chmod 600 {}", slot.display())), "{}", said(&output));
+    chmod(&slot, 0o600);
     let real = setup.state().with_extension("real");
     std::fs::rename(&state, &real).unwrap();
     std::os::unix::fs::symlink(&real, &state).unwrap();

@@ -1,0 +1,270 @@
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+use crate::credential::{ChainId, Grant, Link};
+use crate::store::directory::Directory;
+use crate::store::{Seat, StoredCredential};
+
+/// A state directory with a chain that was rotated, a spare, and history.
+struct Home(tempfile::TempDir);
+
+impl Home {
+    async fn new(key: KeySource) -> (Self, config::Store) {
+        let home = Self(tempfile::tempdir().unwrap());
+        let settings = config::Store { url: "sqlite:b24gate.db".to_owned(), key };
+        let (_state, store) = home.open(&settings).await.unwrap();
+        let active = Seat::Active { keep_old: false };
+        store.add("acme", &grant(1), active).await.unwrap();
+        store.add("acme", &grant(2), active).await.unwrap();
+        store.add("acme", &grant(3), Seat::Spare).await.unwrap();
+        let link = Link { portal: "acme", chain: ChainId(2), generation: Generation(2) };
+        store.commit(link, &grant(4)).await.unwrap();
+        // From the journal, which knew more: the token before is two generations older.
+        let link = Link { generation: Generation(5), ..link };
+        store.recover(link, &grant(6)).await.unwrap();
+        store.close().await;
+        (home, settings)
+    }
+
+    fn state(&self) -> StateDirectory {
+        StateDirectory::open(&self.path("")).unwrap()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join("state").join(name)
+    }
+
+    fn key(&self) -> String {
+        fs::read_to_string(self.path("b24gate.key")).unwrap()
+    }
+
+    async fn open(
+        &self,
+        settings: &config::Store,
+    ) -> Result<(StateDirectory, SqliteStore), OpenError> {
+        let state = self.state();
+        let store = SqliteStore::open(&state, settings).await?;
+        Ok((state, store))
+    }
+
+    async fn rekey(
+        &self,
+        settings: &config::Store,
+        new: Option<&Path>,
+    ) -> Result<Rekeyed, RekeyError> {
+        rekey(&self.state(), settings, new).await
+    }
+
+    /// All but the last act: what a crash right after the commit leaves.
+    async fn commit_only(&self, settings: &config::Store) {
+        let (state, store) = self.open(settings).await.unwrap();
+        seal_anew(&store, &state, None).await.unwrap();
+        store.close().await;
+    }
+
+    /// A chain that fills pages of its own.
+    async fn import_gone(&self, settings: &config::Store) {
+        let (_state, store) = self.open(settings).await.unwrap();
+        let long = Grant { access: Secret::new("A".repeat(20_000)), ..grant(9) };
+        store.add("gone", &long, Seat::Active { keep_old: false }).await.unwrap();
+        store.close().await;
+    }
+
+    /// Changes the database behind the store's back.
+    async fn change(&self, sql: &'static str) {
+        let mut connection = options(&self.path("b24gate.db")).connect().await.unwrap();
+        sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
+    async fn sealed(&self) -> Vec<Vec<u8>> {
+        let mut connection = options(&self.path("b24gate.db")).connect().await.unwrap();
+        let texts = sqlx::query_scalar(
+            "SELECT access FROM chain UNION SELECT refresh FROM chain UNION \
+             SELECT prev_refresh FROM chain WHERE prev_refresh IS NOT NULL UNION \
+             SELECT proof FROM seal",
+        )
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+        connection.close().await.unwrap();
+        texts
+    }
+
+    fn holds(&self, needle: &[u8]) -> bool {
+        // The beginning: long texts go over several pages.
+        let needle = needle.get(..50).unwrap_or(needle);
+        fs::read_dir(self.path("")).unwrap().any(|entry| {
+            let path = entry.unwrap().path();
+            path.is_file()
+                && fs::read(path).unwrap().windows(needle.len()).any(|window| window == needle)
+        })
+    }
+
+    /// The files of the journal.
+    fn slots(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.path("journal")).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// Leaves in the journal what a crash may leave.
+    fn leave_a_draft(&self) {
+        assert_eq!(self.slots(), SLOTS);
+        let draft = self.path("journal/acme-2.answer.new");
+        fs::copy(self.path("journal/acme-2.answer"), draft).unwrap();
+    }
+
+    /// Whether a key opens any slot.
+    fn key_opens_a_slot(&self, key: &str) -> bool {
+        let source = KeySource::Environment(Secret::new(key));
+        let key = Key::load(&self.state(), &source, Sealed::Credentials).unwrap();
+        let slots = Directory::open_private(&self.path("journal")).unwrap();
+        journal::opens_any(&slots, &Sealer::new(&key))
+    }
+}
+
+/// One for each chain that has a seat.
+const SLOTS: [&str; 2] = ["acme-2.answer", "acme-3.answer"];
+
+fn grant(number: u64) -> Grant {
+    Grant {
+        access: Secret::new(format!("A{number}")),
+        refresh: Secret::new(format!("R{number}")),
+        expires_at: Some(2_000_000_000),
+        member_id: None,
+        user_id: None,
+        client_endpoint: None,
+        good_until: None,
+    }
+}
+
+/// The active chain and the spare.
+async fn chains(store: &SqliteStore) -> (StoredCredential, StoredCredential) {
+    let mut record = store.load().await.unwrap().remove(0);
+    (record.credential.unwrap().unwrap(), record.spares.remove(0).unwrap())
+}
+
+async fn assert_whole(home: &Home, settings: &config::Store) {
+    let (_state, store) = home.open(settings).await.unwrap();
+    let (active, spare) = chains(&store).await;
+    assert!(active.access.matches("A6") && active.refresh.matches("R6"));
+    assert!(spare.access.matches("A3") && spare.refresh.matches("R3"));
+    store.close().await;
+}
+
+fn write_key(path: &Path, text: &str, mode: u32) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+#[tokio::test]
+async fn everything_opens_with_the_new_key_and_nothing_of_the_old_one_stays() {
+    let (home, settings) = Home::new(KeySource::StateDirectory).await;
+    home.import_gone(&settings).await;
+    let (old, sealed) = (home.key(), home.sealed().await);
+    home.change("DELETE FROM chain WHERE portal = 'gone'").await;
+    fs::remove_file(home.path("journal/gone-4.answer")).unwrap();
+    home.leave_a_draft();
+    assert!(home.key_opens_a_slot(&old));
+    // Pages that became free still show what was on them.
+    assert!(sealed.iter().all(|text| home.holds(text)));
+    let rekeyed = home.rekey(&settings, None).await.unwrap();
+    assert_eq!(rekeyed.chains, 3);
+    assert_ne!(home.key(), old);
+    assert!(!home.path("b24gate.key.new").exists());
+    // Before anything else opened the store: each pair has its second copy already.
+    assert_eq!(home.slots(), SLOTS);
+    assert!(home.key_opens_a_slot(&home.key()) && !home.key_opens_a_slot(&old));
+    assert!(!sealed.iter().any(|text| home.holds(text)));
+    assert_whole(&home, &settings).await;
+    // That the history and the token before were sealed anew shows when it is done again.
+    home.rekey(&settings, None).await.unwrap();
+    assert_whole(&home, &settings).await;
+    let new = home.key();
+    write_key(&home.path("b24gate.key"), &old, 0o600);
+    let refused = home.open(&settings).await.unwrap_err();
+    assert!(refused.to_string().contains("not the one that sealed"), "{refused}");
+    write_key(&home.path("b24gate.key"), &new, 0o600);
+    assert_whole(&home, &settings).await;
+}
+
+#[tokio::test]
+async fn cut_short_after_the_commit_the_next_opening_finishes_it() {
+    let (home, settings) = Home::new(KeySource::StateDirectory).await;
+    home.leave_a_draft();
+    let old = home.key();
+    home.commit_only(&settings).await;
+    assert_eq!(home.key(), old);
+    assert!(home.path("b24gate.key.new").exists());
+    assert!(home.key_opens_a_slot(&old));
+    assert_whole(&home, &settings).await;
+    assert_ne!(home.key(), old);
+    assert!(!home.path("b24gate.key.new").exists());
+    assert_eq!(home.slots(), SLOTS);
+    assert!(home.key_opens_a_slot(&home.key()) && !home.key_opens_a_slot(&old));
+    assert_whole(&home, &settings).await;
+}
+
+#[tokio::test]
+async fn cut_short_before_the_commit_the_old_key_stays_and_it_can_be_done_again() {
+    let (home, settings) = Home::new(KeySource::StateDirectory).await;
+    let old = home.key();
+    for text in ["", "half a k", &"ab".repeat(32)] {
+        write_key(&home.path("b24gate.key.new"), text, 0o600);
+        assert_whole(&home, &settings).await;
+        assert_eq!(home.key(), old, "{text}");
+    }
+    home.rekey(&settings, None).await.unwrap();
+    assert_ne!(home.key(), old);
+    assert!(!home.key().contains("abab"), "the one that lay there is not taken");
+    assert_whole(&home, &settings).await;
+}
+
+#[tokio::test]
+async fn a_record_that_does_not_open_is_named_and_nothing_changes() {
+    for sql in [
+        "UPDATE chain SET access = refresh WHERE id = 1",
+        "UPDATE chain SET prev_refresh = access WHERE id = 2",
+    ] {
+        let (home, settings) = Home::new(KeySource::StateDirectory).await;
+        home.change(sql).await;
+        let (old, sealed) = (home.key(), home.sealed().await);
+        let refused = home.rekey(&settings, None).await.unwrap_err();
+        let name = if sql.contains("prev") { "chain 2" } else { "chain 1" };
+        assert!(refused.to_string().contains(&format!("portal acme {name}")), "{refused}");
+        assert_eq!((home.key(), home.sealed().await), (old, sealed));
+        assert!(home.slots() == SLOTS && home.key_opens_a_slot(&home.key()));
+        assert_whole(&home, &settings).await;
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_the_configuration_names_is_replaced_by_one_that_the_operator_made() {
+    let old = "cd".repeat(32);
+    let (home, settings) = Home::new(KeySource::Environment(Secret::new(old.clone()))).await;
+    let path = home.path("new.key");
+    let refused = home.rekey(&settings, None).await.unwrap_err();
+    assert!(refused.to_string().contains("--new-key-file"), "{refused}");
+    assert_eq!(refused.exit_code(), 2);
+    for (text, mode, problem) in [
+        ("short", 0o600, "openssl rand -hex 32"),
+        (old.as_str(), 0o600, "in use already"),
+        (&"ef".repeat(32), 0o644, "chmod 600"),
+    ] {
+        write_key(&path, text, mode);
+        let refused = home.rekey(&settings, Some(&path)).await.unwrap_err();
+        assert!(refused.to_string().contains(problem), "{refused}");
+        assert_whole(&home, &settings).await;
+    }
+    write_key(&path, &"ef".repeat(32), 0o600);
+    home.rekey(&settings, Some(&path)).await.unwrap();
+    let refused = home.open(&settings).await.unwrap_err();
+    assert!(refused.to_string().contains("not the one that sealed"), "{refused}");
+    let settings = config::Store { key: KeySource::File(path), ..settings };
+    assert_whole(&home, &settings).await;
+    assert!(!home.path("b24gate.key").exists() && !home.path("b24gate.key.new").exists());
+}
