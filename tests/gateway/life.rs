@@ -40,10 +40,14 @@ async fn a_crash_in_the_middle_of_an_exchange_is_tried_again_with_the_same_token
     fault(&portal, json!({"oauth": {"mode": "hang", "count": 1, "commit": true}})).await;
     let _waits = begin(gate.address, "/rest/profile").await;
     until("the exchange is made", || portal.control().exchanges() == 1).await;
-    let again = gate.kill().start();
-    assert_eq!(shown(&again, "state").as_deref(), Some("suspect"));
-    assert_eq!(profile(&again).await.status, 200);
+    let setup = gate.kill();
+    let shows = String::from_utf8(setup.command(&["portal", "show", "acme"], "").stdout).unwrap();
+    assert!(shows.contains("suspect"), "{shows}");
+    let again = setup.start();
+    // No call has to ask for it.
+    again.wait_for_log("token refreshed");
     assert_eq!(shown(&again, "state").as_deref(), Some("connected"));
+    assert_eq!(profile(&again).await.status, 200);
     assert_eq!(portal.control().exchanges(), 2);
 }
 
