@@ -188,27 +188,13 @@ impl Restore<'_> {
             Err(error @ StateError::Locked { .. }) => return Err(BackupError::Served(error)),
             Err(error) => return unclear(error.to_string()),
         };
-        match find(&source.database, false).await {
-            Ok(Place::Store(found)) if found.chains.store == backup.store => {
-                match gone_on(&found) {
-                    Some(problem) => unclear(problem),
-                    None => Ok(Some(Elsewhere { lock, found })),
-                }
-            }
-            // Another store lies there now, which is none of ours, or none at all. But a gateway
-            // would take what its journal holds.
-            Ok(Place::Store(_) | Place::Empty) => {
-                match journal::has_answers_of(&source.state, &backup.store) {
-                    Ok(false) => Ok(None),
-                    Ok(true) => unclear(
-                        "a gateway that starts there would take its tokens from its journal"
-                            .to_owned(),
-                    ),
-                    Err(error) => unclear(error.to_string()),
-                }
-            }
-            Ok(Place::Damaged(problem)) => unclear(problem),
-            Err(error) => unclear(error.to_string()),
+        match left_there(source, backup).await {
+            Ok(None) => Ok(None),
+            Ok(Some(found)) => match gone_on(&found) {
+                Some(problem) => unclear(problem),
+                None => Ok(Some(Elsewhere { lock, found })),
+            },
+            Err(problem) => unclear(problem),
         }
     }
 }
@@ -219,6 +205,25 @@ pub(super) struct Found {
     pub(super) database: PathBuf,
     pub(super) chains: Chains,
     retired: Option<Retired>,
+}
+
+/// The store that the backup was made from, where it lay; the error says what is not clear.
+async fn left_there(source: &Source, backup: &Chains) -> Result<Option<Found>, String> {
+    match find(&source.database, false).await.map_err(|error| error.to_string())? {
+        Place::Store(found) if found.chains.store == backup.store => Ok(Some(found)),
+        // Another store lies there now, which is none of ours, or none at all. But a gateway would
+        // take what its journal holds.
+        Place::Store(_) | Place::Empty => {
+            match journal::has_answers_of(&source.state, &backup.store) {
+                Ok(false) => Ok(None),
+                Ok(true) => {
+                    Err("a gateway that starts there would take its tokens from its journal".into())
+                }
+                Err(error) => Err(error.to_string()),
+            }
+        }
+        Place::Damaged(problem) => Err(problem),
+    }
 }
 
 /// What lies where the restored store shall lie. What is damaged can neither be served nor compared;

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::config::KeySource;
-use crate::credential::{ChainId, Generation, Grant, Link, RawAnswer, Secret};
+use crate::credential::{ChainId, Generation, Grant, Link, RawAnswer, Secret, State};
 use crate::store::sqlite::options;
 use crate::store::{Answered, Seat, StoreError, StoredCredential};
 
@@ -194,7 +194,9 @@ async fn a_retired_store_whose_database_is_lost_does_not_come_back_from_its_jour
 async fn what_a_crash_left_of_a_transaction_is_taken_back_by_the_next_opening() {
     let machine = Machine::with_acme("a").await;
     // As a restored database is until its first start: without a write-ahead log.
-    let mut connection = write::open_single(&machine.database("a")).await.unwrap();
+    let other = machine.path("other.db");
+    fs::copy(machine.database("a"), &other).unwrap();
+    let mut connection = write::open_single(&other).await.unwrap();
     let change = "PRAGMA cache_size = 1; CREATE TABLE large (x); \
                   INSERT INTO large VALUES (zeroblob(100000)); BEGIN IMMEDIATE; \
                   UPDATE chain SET access = x'00'; UPDATE large SET x = randomblob(100000); \
@@ -202,16 +204,13 @@ async fn what_a_crash_left_of_a_transaction_is_taken_back_by_the_next_opening() 
     sqlx::raw_sql(change).execute(&mut connection).await.unwrap();
     // What lies on the disk now is what a crash leaves.
     for suffix in ["", "-journal"] {
-        let left = fs::read(machine.path(&format!("a/b24gate.db{suffix}"))).unwrap();
+        let left = fs::read(machine.path(&format!("other.db{suffix}"))).unwrap();
         assert!(!left.is_empty(), "{suffix}");
-        fs::write(machine.path(&format!("left{suffix}")), left).unwrap();
+        let to = machine.path(&format!("a/b24gate.db{suffix}"));
+        fs::write(&to, left).unwrap();
+        fs::set_permissions(&to, Permissions::from_mode(0o600)).unwrap();
     }
-    drop(connection);
-    for suffix in ["", "-journal"] {
-        let (from, to) = (format!("left{suffix}"), format!("a/b24gate.db{suffix}"));
-        fs::rename(machine.path(&from), machine.path(&to)).unwrap();
-        fs::set_permissions(machine.path(&to), Permissions::from_mode(0o600)).unwrap();
-    }
+    connection.close().await.unwrap();
     let (_state, store) = machine.open("a").await.unwrap();
     assert!(acme(&store).await.refresh.matches("R-canary-1"));
     assert!(acme(&store).await.access.matches("A-canary-1"));
@@ -229,7 +228,7 @@ fn what_the_journal_knows_and_the_database_does_not_is_found() {
         user_id: None,
         client_endpoint: None,
         issued_at,
-        state: crate::credential::State::Connected,
+        state: State::Connected,
         intent_open: false,
     };
     let record = |credential, answered: Option<(i64, u64, u64, bool)>| Record {

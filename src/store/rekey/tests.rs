@@ -111,11 +111,13 @@ impl Home {
         names
     }
 
-    /// Leaves in the journal what a crash may leave.
-    fn leave_a_draft(&self) {
+    /// Leaves in the journal what a crash may leave: no later copy would take these names.
+    fn leave_drafts(&self) {
         assert_eq!(self.slots(), SLOTS);
-        let draft = self.path("journal/acme-2.answer.new");
-        fs::copy(self.path("journal/acme-2.answer"), draft).unwrap();
+        for name in ["acme-1.answer", "acme-1.answer.new"] {
+            let draft = self.path("journal").join(name);
+            fs::copy(self.path("journal/acme-2.answer"), draft).unwrap();
+        }
     }
 
     /// Whether a key opens any slot.
@@ -168,7 +170,7 @@ async fn everything_opens_with_the_new_key_and_nothing_of_the_old_one_stays() {
     let (old, sealed) = (home.key(), home.sealed().await);
     home.change("DELETE FROM chain WHERE portal = 'gone'").await;
     fs::remove_file(home.path("journal/gone-4.answer")).unwrap();
-    home.leave_a_draft();
+    home.leave_drafts();
     assert!(home.key_opens_a_slot(&old));
     // Pages that became free still show what was on them.
     assert!(sealed.iter().all(|text| home.holds(text)));
@@ -195,7 +197,7 @@ async fn everything_opens_with_the_new_key_and_nothing_of_the_old_one_stays() {
 #[tokio::test]
 async fn cut_short_after_the_commit_the_next_opening_finishes_it() {
     let (home, settings) = Home::new(KeySource::StateDirectory).await;
-    home.leave_a_draft();
+    home.leave_drafts();
     let old = home.key();
     home.commit_only(&settings).await;
     assert_eq!(home.key(), old);
@@ -267,4 +269,52 @@ async fn a_key_that_the_configuration_names_is_replaced_by_one_that_the_operator
     let settings = config::Store { key: KeySource::File(path), ..settings };
     assert_whole(&home, &settings).await;
     assert!(!home.path("b24gate.key").exists() && !home.path("b24gate.key.new").exists());
+}
+
+#[tokio::test]
+async fn what_the_old_key_sealed_leaves_the_spool_and_what_others_have_there_stays() {
+    let (home, settings) = Home::new(KeySource::StateDirectory).await;
+    let spool = home.0.path().join("spool");
+    fs::create_dir(&spool).unwrap();
+    fs::set_permissions(&spool, Permissions::from_mode(0o700)).unwrap();
+    let mut connection = options(&home.path("b24gate.db")).connect().await.unwrap();
+    let identity = identify(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    let [a, b, c, d, ..] = identity[..] else { panic!("{identity:?}") };
+    let ours = format!("{a:02x}{b:02x}{c:02x}{d:02x}-acme-2.answer");
+    let foreign = format!("{:02x}{b:02x}{c:02x}{d:02x}-acme-2.answer", a ^ 1);
+    for name in [ours.clone(), format!("{ours}.new"), foreign.clone()] {
+        write_key(&spool.join(name), "sealed with the old key", 0o600);
+    }
+    home.commit_only(&settings).await;
+    let (state, path) = (home.state(), home.path("b24gate.db"));
+    heal(&state, &settings, &path, &[home.path("nowhere"), spool.clone()]).await.unwrap();
+    let left: Vec<_> = fs::read_dir(&spool).unwrap().map(|it| it.unwrap().file_name()).collect();
+    assert_eq!(left, [foreign.as_str()]);
+}
+
+#[tokio::test]
+async fn a_database_that_is_damaged_in_the_middle_comes_back_from_the_journal() {
+    let (home, settings) = Home::new(KeySource::StateDirectory).await;
+    let old = home.key();
+    home.commit_only(&settings).await;
+    fs::write(home.path("b24gate.db"), [0x5a; 8192]).unwrap();
+    let (_state, store) = home.open(&settings).await.unwrap();
+    let records = store.load().await.unwrap();
+    store.close().await;
+    // The slots are still under the old key, so that is the one to go on with.
+    assert_eq!(home.key(), old);
+    let texts: Vec<_> = records[0].answers.iter().map(|it| &it.answer.body[..]).collect();
+    let found = |text: &[u8]| texts.iter().any(|body| memchr::memmem::find(body, text).is_some());
+    assert!(found(b"R6") && found(b"R3"));
+}
+
+#[tokio::test]
+async fn a_store_in_the_middle_is_healed_and_not_taken_for_a_damaged_one() {
+    let (home, settings) = Home::new(KeySource::StateDirectory).await;
+    home.commit_only(&settings).await;
+    assert_whole(&home, &settings).await;
+    let names = fs::read_dir(home.path("")).unwrap().map(|it| it.unwrap().file_name());
+    let aside = names.filter(|name| name.to_str().unwrap().contains("corrupt"));
+    assert_eq!(aside.count(), 0);
 }
