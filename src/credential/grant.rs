@@ -31,7 +31,7 @@ pub enum GrantError {
 }
 
 impl Grant {
-    /// Reads a token response that an operator brings as JSON; see [`Grant::imported`].
+    /// Reads a token response that an operator brings as JSON; `imported` says by which clock.
     pub fn parse(body: &[u8], now: u64) -> Result<Self, GrantError> {
         let answer = object(body).ok_or(GrantError::NotJson)?;
         if has_error(&answer) {
