@@ -129,7 +129,8 @@ impl Credential {
             flight: Flight::new(),
             chains: tokio::sync::Mutex::new(Chains::default()),
         };
-        let spares: Vec<Chain> = settled.spares.iter().map(Held::chain).collect();
+        let spares = settled.spares.iter().map(Held::chain).filter(|chain| !chain.is_dead());
+        let spares: Vec<Chain> = spares.collect();
         let mut chains = Chains { active: None, spares };
         match settled.active {
             None => {}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::credential::refresh::Chains;
 use crate::credential::rotation::Chain;
 use crate::credential::{
-    Admission, Admitted, Credential, Grant, Held, Origin, Refused, Replace, State, Token, admit,
+    Admission, Admitted, Credential, Grant, Held, Origin, Refused, Replace, Token, admit,
 };
 use crate::store::{Added, Seat, Store, StoreError, StoredCredential};
 
@@ -119,7 +119,7 @@ impl<'a> From<&'a Chain> for Held<'a> {
             generation: chain.generation,
             member_id: chain.member_id.as_deref(),
             user_id: chain.user_id,
-            dead: matches!(chain.state, State::Dead { .. }),
+            dead: chain.is_dead(),
             refresh: &chain.refresh,
         }
     }

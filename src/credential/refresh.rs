@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::credential::custody::seconds_left;
 use crate::credential::hold::{Hold, Why};
+use crate::credential::recovery::Held;
 use crate::credential::rotation::{Chain, Rotation};
 use crate::credential::saving::reason;
 use crate::credential::{
@@ -189,14 +190,12 @@ impl Credential {
         }
     }
 
-    /// The task of the exchange before died: what it received lies in the journal.
+    /// Takes what the task of the exchange before has left; whether that is a new pair.
     async fn settle_doubt(self: &Arc<Self>, chains: &mut Chains) -> Option<Arc<Token>> {
-        let before = chains.active.as_ref()?.generation;
-        let records = self.custody.store.load().await.ok()?;
-        let record = records.into_iter().find(|record| record.portal == self.portal)?;
-        let stored = record.credential?.ok()?;
-        let held = self.custody.take_newer(&self.portal, stored, &record.answers).await;
-        let newer = held.stored.generation > before;
+        let before = chains.active.as_ref()?;
+        let generation = before.generation;
+        let held = self.settled(before).await?;
+        let newer = held.stored.generation > generation;
         let chain = held.chain();
         let unsaved = chain.unsaved.is_some();
         let token = self.take_stored(&mut chains.active, held.stored);
@@ -208,13 +207,27 @@ impl Credential {
         newer.then_some(token)
     }
 
+    /// A chain whose exchange was begun by a task that died: what it received lies in the journal.
+    pub(super) async fn settled(&self, chain: &Chain) -> Option<Held> {
+        let records = self.custody.store.load().await.ok()?;
+        let record = records.into_iter().find(|record| record.portal == self.portal)?;
+        let all = record.credential.into_iter().chain(record.spares);
+        let stored = all.flatten().find(|stored| stored.chain == chain.id)?;
+        Some(self.custody.take_newer(&self.portal, stored, &record.answers).await)
+    }
+
     /// Puts the next spare of the same user in the place of a dead chain.
     async fn take_over(&self, chains: &mut Chains) -> Result<Option<Arc<Token>>, StoreError> {
         let Some(user_id) = chains.active.as_ref().map(|chain| chain.user_id) else {
             return Ok(None);
         };
         while let Some(at) = chains.spares.iter().position(|spare| spare.serves(user_id)) {
-            let spare = chains.spares.remove(at);
+            let mut spare = chains.spares.remove(at);
+            if spare.in_doubt
+                && let Some(held) = self.settled(&spare).await
+            {
+                spare = held.chain();
+            }
             let spares = chains.spares.len();
             self.note(|status| status.spares = spares);
             match self.custody.store.promote(&self.portal, spare.id).await {

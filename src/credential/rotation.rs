@@ -204,11 +204,14 @@ impl Chain {
         Link { portal, chain: self.id, generation: self.generation }
     }
 
+    /// Whether the OAuth server has called its refresh token dead.
+    pub(super) fn is_dead(&self) -> bool {
+        matches!(self.state, State::Dead { .. })
+    }
+
     /// Whether it may stand in for a chain of this user: never silently somebody else's.
     pub(super) fn serves(&self, user_id: Option<u64>) -> bool {
-        !matches!(self.state, State::Dead { .. })
-            && self.user_id.is_some()
-            && self.user_id == user_id
+        !self.is_dead() && self.user_id.is_some() && self.user_id == user_id
     }
 
     /// A pair of another portal is never written over this one's, however it came about. The

@@ -16,10 +16,7 @@ impl Credential {
         // Somebody who holds the lock is at it already.
         let Ok(chains) = self.chains.try_lock() else { return };
         let renew = self.due(&chains, every);
-        let spares = chains
-            .spares
-            .iter()
-            .any(|spare| is_old(spare.issued_at, self.custody.pace.keep_alive) && spare.is_ready());
+        let spares = chains.spares.iter().any(|spare| self.is_due(spare));
         drop(chains);
         if renew.is_none() && !spares {
             return;
@@ -69,7 +66,7 @@ impl Credential {
     fn is_due(&self, spare: &Chain) -> bool {
         is_old(spare.issued_at, self.custody.pace.keep_alive)
             && spare.is_ready()
-            && !matches!(spare.state, State::Dead { .. })
+            && !spare.is_dead()
     }
 
     async fn keep_spares_alive(self: Arc<Self>) {
@@ -83,6 +80,12 @@ impl Credential {
                 continue;
             }
             spare.wait(self.custody.pace.backoff_max);
+            if spare.in_doubt {
+                match self.settled(spare).await {
+                    Some(held) => *spare = held.chain(),
+                    None => return,
+                }
+            }
             match self.custody.rotate(&self.portal, &app, spare).await {
                 Rotation::Renewed(_, stored) => {
                     tracing::info!(portal = %self.portal, chain = %spare.id, "spare kept alive");
@@ -107,7 +110,7 @@ impl Credential {
                 Rotation::StoreDown(_) | Rotation::Overtaken => return,
             }
         }
-        chains.spares.retain(|spare| !matches!(spare.state, State::Dead { .. }));
+        chains.spares.retain(|spare| !spare.is_dead());
         let spares = chains.spares.len();
         self.note(|status| status.spares = spares);
     }

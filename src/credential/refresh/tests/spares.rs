@@ -187,3 +187,24 @@ async fn whoever_asks_for_it_gets_a_token_renewed_ahead_of_time_and_nobody_else(
     assert!(scene.custody.flights().wait_idle(Duration::from_secs(5)).await);
     assert_eq!(scene.exchanges(), 1, "not before its time");
 }
+
+#[tokio::test]
+async fn a_spare_whose_keeping_alive_died_in_the_middle_goes_on_with_what_was_received() {
+    let scene =
+        Scene::new([Line::Answer(200, pair(10)), refusal("invalid_grant"), Line::Silent]).await;
+    scene.bring(Grant { expires_at: Some(1), ..grant(9) }).await.unwrap();
+    {
+        let mut chains = scene.credential.chains.lock().await;
+        chains.spares[0].issued_at = 0;
+    }
+    scene.store.panic.store(true, Ordering::SeqCst);
+    scene.credential.tend(None);
+    assert!(scene.custody.flights().wait_idle(Duration::from_secs(5)).await);
+    scene.store.panic.store(false, Ordering::SeqCst);
+    assert_eq!(scene.presented(0), "R-canary-9");
+    // The chain in use dies now, and the spare must not come with what is spent.
+    scene.server.then(refusal("invalid_grant"));
+    scene.credential.renew(Generation(1)).await.unwrap_err();
+    assert_eq!(scene.presented(1), "R-canary-1");
+    assert_eq!(scene.presented(2), "R-canary-10");
+}
