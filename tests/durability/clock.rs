@@ -37,40 +37,50 @@ impl WallClock {
     fn set(&self, seconds: i64) {
         let new = self.folder.path().join("new");
         std::fs::write(&new, format!("{seconds:+}\n")).unwrap();
-        // In one step: the processes may read the file at any moment.
+        // In one step: the processes read the file at every look at the clock.
         std::fs::rename(new, self.file()).unwrap();
     }
 
-    /// Sets it to a day after the beginning of time, as a machine without a battery does.
     fn set_to_1970(&self) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        self.set(24 * HOUR - i64::try_from(now).unwrap());
+        self.set(to_1970());
     }
 
     fn file(&self) -> PathBuf {
         self.folder.path().join("faketime")
     }
 
-    /// The processes of `setup` go by this clock.
+    /// The processes of `setup` go by this clock. Two threads that read its file at the same moment
+    /// may, once in a while, get neither time: not for tests in which that matters.
     fn on(&self, setup: Setup) -> Setup {
-        let output = Command::new("faketime")
-            .args(["-f", "+0", "printenv", "LD_PRELOAD"])
-            .output()
-            .expect("faketime is not installed; scripts/test installs it");
-        let library = String::from_utf8(output.stdout).unwrap();
-        setup
-            .env("LD_PRELOAD", library.trim())
+        preloaded(setup)
             .env("FAKETIME_TIMESTAMP_FILE", self.file().to_str().unwrap())
-            // The library looks at the file once a second. At every look at the clock would be
-            // prompter, but two threads that read it at the same moment may get neither time.
-            .env("FAKETIME_CACHE_DURATION", "1")
-            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+            .env("FAKETIME_NO_CACHE", "1")
     }
 
     /// A gateway that goes by this clock, with the pair of `portal` imported.
     fn before(&self, portal: &Sandbox) -> Gate {
         Gate::connected(&self.on(Setup::new(portal)), &portal.seed())
     }
+}
+
+/// The processes of `setup` go by a clock that is `seconds` ahead, or behind, and stays so.
+fn fixed(setup: Setup, seconds: i64) -> Setup {
+    preloaded(setup).env("FAKETIME", &format!("{seconds:+}"))
+}
+
+fn preloaded(setup: Setup) -> Setup {
+    let output = Command::new("faketime")
+        .args(["-f", "+0", "printenv", "LD_PRELOAD"])
+        .output()
+        .expect("faketime is not installed; scripts/test installs it");
+    let library = String::from_utf8(output.stdout).unwrap();
+    setup.env("LD_PRELOAD", library.trim()).env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+}
+
+/// To a day after the beginning of time, where a machine without a battery starts.
+fn to_1970() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    24 * HOUR - i64::try_from(now).unwrap()
 }
 
 /// Waits until the process goes by a clock that is `hours` ahead (to the half hour).
@@ -142,9 +152,8 @@ async fn f_40_a_wall_clock_that_jumps_ahead_starts_no_exchange_until_the_portal_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_40_a_start_with_a_wall_clock_that_is_ahead_costs_one_exchange() {
-    let (portal, clock) = (portal().await, WallClock::new());
-    clock.set(2 * HOUR);
-    let gate = clock.before(&portal);
+    let portal = portal().await;
+    let gate = Gate::connected(&fixed(Setup::new(&portal), 2 * HOUR), &portal.seed());
     assert_ahead(&gate, 2).await;
     for _ in 0..5 {
         assert_served(&gate, 10).await;
@@ -154,15 +163,13 @@ async fn f_40_a_start_with_a_wall_clock_that_is_ahead_costs_one_exchange() {
 }
 
 /// Starts and serves with a wall clock that is behind the one by which its pair was stored.
-async fn check_start_in_the_past(set: impl Fn(&WallClock)) {
-    let (portal, clock) = (portal().await, WallClock::new());
-    let setup = clock.on(Setup::new(&portal));
+async fn check_start_in_the_past(seconds: i64) {
+    let portal = portal().await;
+    let setup = fixed(Setup::new(&portal), 0);
     let gate = Gate::connected(&setup, &portal.seed());
     renew(&portal, &gate).await;
-    let setup = gate.kill();
 
-    set(&clock);
-    let gate = setup.start();
+    let gate = fixed(gate.kill(), seconds).start();
     assert_served(&gate, 50).await;
     assert_eq!(portal.control().exchanges(), 1, "what the store has is taken as it is");
     portal.control().expire();
@@ -173,10 +180,8 @@ async fn check_start_in_the_past(set: impl Fn(&WallClock)) {
     let gate = gate.kill().start();
     assert_served(&gate, 50).await;
     assert_eq!(portal.control().exchanges(), 2, "the pair was stored");
-    let setup = gate.kill();
     // When the clock is mended, what was stored by the wrong one looks old, once.
-    clock.set(0);
-    let gate = setup.start();
+    let gate = fixed(gate.kill(), 0).start();
     assert_ahead(&gate, 0).await;
     assert_served(&gate, 50).await;
     assert_served(&gate, 1).await;
@@ -186,12 +191,12 @@ async fn check_start_in_the_past(set: impl Fn(&WallClock)) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_41_a_gateway_started_two_hours_in_the_past_serves_and_renews_at_a_refusal() {
-    check_start_in_the_past(|clock| clock.set(-2 * HOUR)).await;
+    check_start_in_the_past(-2 * HOUR).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_41_a_gateway_started_in_1970_serves_and_renews_at_a_refusal() {
-    check_start_in_the_past(WallClock::set_to_1970).await;
+    check_start_in_the_past(to_1970()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
