@@ -41,10 +41,6 @@ impl WallClock {
         std::fs::rename(new, self.file()).unwrap();
     }
 
-    fn set_to_1970(&self) {
-        self.set(to_1970());
-    }
-
     fn file(&self) -> PathBuf {
         self.folder.path().join("faketime")
     }
@@ -215,14 +211,13 @@ async fn f_41_a_wall_clock_that_jumps_back_starts_no_exchange_until_the_portal_r
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_41_a_certificate_that_is_not_valid_in_1970_is_told_with_the_clocks_date() {
-    let (portal, clock, folder) = (portal().await, WallClock::new(), tempfile::tempdir().unwrap());
+    let (portal, folder) = (portal().await, tempfile::tempdir().unwrap());
     let (server, authority) = certificate(folder.path());
     let front = Front::before(portal.address(), server).await;
     let mut seed = portal.seed();
     seed.portal_url = format!("https://localhost:{}", front.address.port());
-    let setup = clock.on(Setup::of(&seed).env("SSL_CERT_FILE", authority.to_str().unwrap()));
-    clock.set_to_1970();
-    let gate = Gate::connected(&setup, &seed);
+    let setup = Setup::of(&seed).env("SSL_CERT_FILE", authority.to_str().unwrap());
+    let gate = Gate::connected(&fixed(setup, to_1970()), &seed);
 
     let answer = profile(&gate).await;
     assert_refused(&answer, 502, "GATEWAY_PORTAL_TLS");
@@ -230,21 +225,19 @@ async fn f_41_a_certificate_that_is_not_valid_in_1970_is_told_with_the_clocks_da
     assert!(told.contains("is not valid yet, if this machine's clock is right"), "{told}");
     assert!(told.contains("it says 1970-01-02"), "{told}");
     assert_eq!(front.seen().handshakes, 0);
-    clock.set(0);
-    assert_ahead(&gate, 0).await;
+    let gate = fixed(gate.kill(), 0).start();
     assert_served(&gate, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_41_an_oauth_server_whose_certificate_is_not_valid_in_1970_is_told_with_the_date() {
-    let (portal, clock, folder) = (portal().await, WallClock::new(), tempfile::tempdir().unwrap());
+    let (portal, folder) = (portal().await, tempfile::tempdir().unwrap());
     let (server, authority) = certificate(folder.path());
     let front = Front::before(portal.address(), server).await;
     let mut seed = portal.seed();
     seed.oauth_url = format!("https://localhost:{}", front.address.port());
-    let setup = clock.on(Setup::of(&seed).env("SSL_CERT_FILE", authority.to_str().unwrap()));
-    clock.set_to_1970();
-    let gate = Gate::connected(&setup, &seed);
+    let setup = Setup::of(&seed).env("SSL_CERT_FILE", authority.to_str().unwrap());
+    let gate = Gate::connected(&fixed(setup, to_1970()), &seed);
     portal.control().expire();
 
     let answer = profile(&gate).await;
