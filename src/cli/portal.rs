@@ -7,25 +7,15 @@ mod table;
 
 use std::path::Path;
 
-use super::output::{complain, say};
+use super::output::{Failure, chain, failed, finish};
 use super::{Exit, Global, PortalCommand, control_runtime};
 use crate::config::Config;
 use crate::control::{self, Reply, Request};
 use crate::credential::Replace;
 use crate::store::{OpenError, SqliteStore, StateDirectory, StateError};
 
-/// The command failed.
-const FAILED: u8 = 1;
-
 /// The command was used in a wrong way.
 const USAGE: u8 = 2;
-
-/// An exit code and what to print before it.
-#[derive(Debug)]
-struct Failure {
-    code: u8,
-    text: String,
-}
 
 /// Connects portals and looks at them.
 pub(super) fn run(global: &Global, command: &PortalCommand) -> Exit {
@@ -50,19 +40,6 @@ pub(super) fn run(global: &Global, command: &PortalCommand) -> Exit {
             }
         }
     })
-}
-
-fn finish(outcome: Result<String, Failure>) -> Exit {
-    match outcome {
-        Ok(text) => {
-            say(&text);
-            Exit::Done
-        }
-        Err(failure) => {
-            complain(&failure.text);
-            Exit::of_code(failure.code)
-        }
-    }
 }
 
 /// The gateway's answer, if one runs; its refusals are failures.
@@ -105,16 +82,6 @@ fn known(config: &Config, name: &str) -> Result<(), Failure> {
 
 fn unclear() -> Failure {
     failed("the gateway's answer is not clear")
-}
-
-fn failed(text: impl Into<String>) -> Failure {
-    Failure { code: FAILED, text: text.into() }
-}
-
-/// An error with all its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 #[cfg(test)]

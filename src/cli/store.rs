@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::output::{complain, say};
+use super::output::{Failure, chain, failed, finish};
 use super::{Exit, Global, StoreCommand, control_runtime};
 use crate::config::{Config, KeySource};
 use crate::control::{self, BackupView, Reply, Request};
@@ -11,13 +11,6 @@ use crate::store::{
     After, BackupError, Older, Origin, Restore, SqliteStore, StateDirectory, StateError,
     Whereabouts, rekey,
 };
-
-/// An exit code and what to print before it.
-#[derive(Debug)]
-struct Failure {
-    code: u8,
-    text: String,
-}
 
 /// Looks after the store as a whole.
 pub(super) fn run(global: &Global, command: &StoreCommand) -> Exit {
@@ -45,16 +38,7 @@ pub(super) fn run(global: &Global, command: &StoreCommand) -> Exit {
             }
         }
     });
-    match outcome {
-        Ok(text) => {
-            say(&text);
-            Exit::Done
-        }
-        Err(failure) => {
-            complain(&failure.text);
-            Exit::of_code(failure.code)
-        }
-    }
+    finish(outcome)
 }
 
 async fn back_up(config: &Config, state: &Path, file: &Path) -> Result<String, Failure> {
@@ -220,22 +204,9 @@ fn count(number: u64, thing: &str) -> String {
     if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
 
-fn failed(text: impl Into<String>) -> Failure {
-    Failure { code: 1, text: text.into() }
-}
-
 impl From<BackupError> for Failure {
     fn from(error: BackupError) -> Self {
         let code = error.exit_code();
         Self { code, text: chain(&error) }
     }
-}
-
-/// An error with all its causes that it does not tell itself.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| {
-        let cause = cause.to_string();
-        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
-    })
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::output::FAILED;
 use super::import::import_from;
 use super::show::{details, distance, page, summary, views};
 use super::*;
