@@ -1,5 +1,5 @@
-//! The operator's listener: is it alive, is it ready, what are the portals doing. And the public
-//! listener, which serves nothing yet. Neither can reach `/rest`, and no token is shown.
+//! The operator's listener: is it alive, is it ready, what are the portals doing. No
+//! token is shown.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -61,7 +61,7 @@ impl Readiness {
             reasons.push("the store cannot be written".to_owned());
         }
         for portal in self.portals.all() {
-            let status = portal.credential.state();
+            let status = portal.status();
             if status.unsaved {
                 reasons.push(format!("{}: a renewed token is not stored yet", portal.name));
             }
@@ -120,13 +120,8 @@ impl Admin {
     }
 }
 
-/// Serves the public listener; logins, installs and events will arrive here.
-pub async fn serve_callback(listener: TcpListener) {
-    serve(listener, |_request| text(StatusCode::NOT_FOUND, "not found\n")).await;
-}
-
 fn figures(portal: &Portal) -> TokenFigures {
-    let status = portal.credential.state();
+    let status = portal.status();
     TokenFigures {
         portal: portal.name.clone(),
         state: status.state.word(),
@@ -138,7 +133,7 @@ fn figures(portal: &Portal) -> TokenFigures {
 }
 
 fn describe_portal(page: &mut String, portal: &Portal) {
-    let status = portal.credential.state();
+    let status = portal.status();
     let number =
         |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
     let written = writeln!(

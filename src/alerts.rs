@@ -121,7 +121,7 @@ impl Scene {
         let portals = self.portals.all();
         let mut sightings: Vec<_> = portals
             .iter()
-            .filter_map(|portal| Sighting::of_portal(&portal.name, &portal.credential.state()))
+            .filter_map(|portal| Sighting::of_portal(&portal.name, &portal.status()))
             .collect();
         sightings.push(Sighting::of_store(self.store_fails()));
         sightings
@@ -129,7 +129,7 @@ impl Scene {
 
     /// The one place that says what a failing store is.
     fn store_fails(&self) -> bool {
-        let unsaved = || self.portals.all().iter().any(|portal| portal.credential.state().unsaved);
+        let unsaved = || self.portals.all().iter().any(|portal| portal.status().unsaved);
         self.custody.is_store_failing() || unsaved()
     }
 }

@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use crate::admin::{Admin, Readiness};
 use crate::alerts::Alerts;
 use crate::config::Config;
+use crate::connect::{Connect, Means};
 use crate::control::Control;
 use crate::credential::{Custody, OAuth};
 use crate::gateway::Gateway;
@@ -35,7 +36,7 @@ pub struct App {
     custody: Arc<Custody>,
     store: Arc<SqliteStore>,
     connector: Connector,
-    config: ArcSwap<Config>,
+    config: Arc<ArcSwap<Config>>,
     readiness: Arc<Readiness>,
     workers: Workers,
     side_doors: Vec<JoinHandle<()>>,
@@ -125,6 +126,14 @@ impl App {
         ));
         let watched = (portals.clone(), custody.clone());
         let alerts = Alerts::start(watched, &connector, config.alerts.clone(), &admin_url).await?;
+        let config = Arc::new(ArcSwap::from_pointee(config));
+        let connect = Arc::new(Connect::new(Means {
+            portals: portals.clone(),
+            custody: custody.clone(),
+            registry: store.clone(),
+            connector: connector.clone(),
+            config: config.clone(),
+        }));
         let readiness = Arc::new(Readiness::new(portals.clone(), custody.clone()));
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = Workers::start(&gateway, &sockets, count)
@@ -141,13 +150,14 @@ impl App {
             tokio::spawn(
                 Admin::new(readiness.clone(), portals.clone(), custody.clone()).serve(admin),
             ),
-            tokio::spawn(crate::admin::serve_callback(callback)),
+            tokio::spawn(crate::callback::serve(callback, connect.clone())),
+            tokio::spawn(connect.work_on_letters()),
         ];
         let keeper = tokio::spawn(keeper::keep(portals.clone()));
         Ok(Self {
             addresses: sockets.iter().map(Bound::address).collect(),
             admin_url,
-            config: ArcSwap::from_pointee(config),
+            config,
             _state: state,
             gateway,
             portals,
@@ -235,7 +245,7 @@ async fn wait_for_exchanges(custody: &Custody, portals: &Portals) {
     let mut limit = EXCHANGE_MAX;
     while !custody.flights().wait_idle(limit).await {
         let held = portals.all();
-        let Some(portal) = held.iter().find(|portal| portal.credential.state().memory_only) else {
+        let Some(portal) = held.iter().find(|portal| portal.status().memory_only) else {
             tracing::error!("stopping although an exchange or its storing is not finished");
             return;
         };

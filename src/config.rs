@@ -89,6 +89,10 @@ pub struct Gateway {
 pub struct Admin {
     /// Where the operator's pages are served.
     pub listen: SocketAddr,
+    /// What the operator logs in with; always there when `listen` is not loopback.
+    pub password: Option<Secret>,
+    /// Whether a tool may be told the access token itself.
+    pub expose_tokens: bool,
 }
 
 /// `[callback]`
@@ -162,6 +166,8 @@ pub struct App {
     pub scope: Option<String>,
     /// Likewise.
     pub redirect_uri: Option<String>,
+    /// Whether portals that install the application are taken in without a section of their own.
+    pub accept_installs: bool,
 }
 
 /// `[portals.NAME]`
@@ -171,8 +177,8 @@ pub struct Portal {
     pub name: String,
     /// Where the portal lives.
     pub url: Endpoint,
-    /// The application whose credential it holds.
-    pub app: Arc<App>,
+    /// What opens it.
+    pub access: Access,
     /// How the token gets into a request.
     pub inject: Inject,
     /// When the token is renewed.
@@ -181,6 +187,24 @@ pub struct Portal {
     pub plan: Plan,
     /// Certificates to trust besides the platform's, PEM.
     pub ca_file: Option<PathBuf>,
+}
+
+/// What opens a portal.
+#[derive(Clone, Debug)]
+pub enum Access {
+    /// An OAuth application, whose tokens are renewed.
+    Application(Arc<App>),
+    /// An incoming webhook, which is a credential that does not change.
+    IncomingWebhook(Arc<IncomingWebhook>),
+}
+
+/// `webhook_url` of a portal: `https://acme.bitrix24.com/rest/<user>/<secret>/`.
+#[derive(Debug)]
+pub struct IncomingWebhook {
+    /// Whose rights it carries.
+    pub user_id: u64,
+    /// The part of the path behind the user.
+    pub secret: Secret,
 }
 
 /// Scheme, host and port, nothing else: where to connect to, and what to call the other side.

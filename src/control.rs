@@ -4,10 +4,8 @@
 //! JSON goes in, one comes out. The socket lies in a directory that no other user can enter.
 
 mod message;
-mod view;
 
 pub use message::{BackupView, LEDGER_MAX, Reply, Request};
-pub use view::{ChainView, Details, PortalView, Role};
 
 use std::fs::Permissions;
 use std::future::Future;

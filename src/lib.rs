@@ -7,10 +7,13 @@
 pub mod admin;
 pub mod alerts;
 pub mod app;
+pub mod callback;
 pub mod cli;
 pub mod config;
+pub mod connect;
 pub mod control;
 pub mod credential;
+pub mod door;
 pub mod error;
 pub mod failpoint;
 pub mod gateway;
@@ -21,3 +24,4 @@ pub mod secret;
 pub mod store;
 pub mod telemetry;
 pub mod transport;
+pub mod views;

@@ -1,11 +1,15 @@
 //! One portal: where it lives, how it reads tokens, whose credential is lent for it, its budget.
 
 mod budget;
+mod holder;
 mod place;
 mod portals;
+mod standing;
 
 pub use budget::Budget;
+pub use holder::Holder;
 pub use portals::Portals;
+pub use standing::{Closed, Standing};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -15,7 +19,7 @@ use arc_swap::{ArcSwap, Guard};
 use tokio::time::Instant;
 
 use crate::config::{self, Endpoint, Inject, Refresh};
-use crate::credential::{Credential, Custody};
+use crate::credential::{Credential, Custody, State, Status};
 use crate::transport::Connector;
 
 /// A portal and everything that all requests to it share.
@@ -23,8 +27,10 @@ use crate::transport::Connector;
 pub struct Portal {
     /// The name in the configuration.
     pub name: String,
-    /// The token, lent and renewed.
-    pub credential: Arc<Credential>,
+    /// What opens the portal.
+    pub holder: Holder,
+    /// Whether it is served at all.
+    pub standing: Arc<Standing>,
     /// Places for calls.
     pub budget: Budget,
     custody: Arc<Custody>,
@@ -86,13 +92,14 @@ impl Portal {
     pub fn new(
         settings: Arc<config::Portal>,
         connector: Connector,
-        (credential, custody): (Arc<Credential>, Arc<Custody>),
+        (holder, standing, custody): (Holder, Arc<Standing>, Arc<Custody>),
         remembered: &Remembered,
     ) -> Self {
         let endpoint = remembered.endpoint.clone().unwrap_or_else(|| settings.url.clone());
         Self {
             name: settings.name.clone(),
-            credential,
+            holder,
+            standing,
             custody,
             budget: Budget::new(settings.plan),
             site: ArcSwap::from_pointee(Site::new(endpoint, connector)),
@@ -119,6 +126,25 @@ impl Portal {
         let no_files = old.ca_file.is_none() && settings.ca_file.is_none();
         let same_pace = old.plan == settings.plan && old.refresh == settings.refresh;
         same_place && no_files && same_pace
+    }
+
+    /// The credential, unless the portal is opened by an incoming webhook.
+    pub fn credential(&self) -> Option<&Arc<Credential>> {
+        match &self.holder {
+            Holder::Application(credential) => Some(credential),
+            Holder::IncomingWebhook(_) => None,
+        }
+    }
+
+    /// What people are shown: the credential's state, or why the portal is not served.
+    pub fn status(&self) -> Arc<Status> {
+        let status = self.holder.status();
+        let state = match self.standing.closed() {
+            None => return status,
+            Some(Closed::Disabled) => State::Paused { code: "disabled".to_owned() },
+            Some(Closed::Uninstalled) => State::Dead { code: "uninstalled".to_owned() },
+        };
+        Arc::new(Status { state, ..Status::clone(&status) })
     }
 
     /// Where it is reached now; wait-free.

@@ -9,6 +9,7 @@ mod backup;
 mod directory;
 mod journal;
 mod key;
+mod registry;
 mod rekey;
 mod retired;
 mod rows;
@@ -18,6 +19,7 @@ mod state;
 
 pub use backup::{After, Backup, BackupError, Older, Origin, Restore, Restored, Whereabouts};
 pub use key::{Key, KeyError};
+pub use registry::{Arrived, Facts, INBOX_MAX, Letter, Person, Registry};
 pub use rekey::{RekeyError, Rekeyed, rekey};
 pub use retired::Retired;
 pub use sqlite::{OpenError, SqliteStore};
@@ -82,6 +84,15 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         spare: ChainId,
     ) -> Pending<'a, Option<StoredCredential>>;
 
+    /// Gives an arriving chain a seat, after its first exchange: as [`Store::add`] does for a new one,
+    /// with its pair sealed anew where its generation changes. Fails with [`StoreError::Superseded`]
+    /// when the chain is not at `link`, and with [`StoreError::Unknown`] when it is not arriving.
+    fn take_seat<'a>(&'a self, link: Link<'a>, seat: Seat) -> Pending<'a, Added>;
+
+    /// Turns an arriving chain away: its pair turned out to be of no use. It becomes history, like a
+    /// chain that was replaced. Changes nothing when the chain is not arriving.
+    fn turn_away<'a>(&'a self, link: Link<'a>) -> Pending<'a, ()>;
+
     /// Removes the portal's answers that another store wrote ([`Answered::ours`] is false), after
     /// their pairs were added to this one.
     fn forget_answers<'a>(&'a self, portal: &'a str) -> Pending<'a, ()>;
@@ -122,6 +133,9 @@ pub enum Seat {
     },
     /// It waits for the active one to die. At most [`SPARES_MAX`] wait: the oldest makes room.
     Spare,
+    /// Whoever brought it may have a copy, so it is exchanged before it gets a seat
+    /// ([`Store::take_seat`]). Nobody makes room for it.
+    Arriving,
 }
 
 /// Spare chains kept per portal.
@@ -151,6 +165,10 @@ pub struct Record {
     pub credential: Option<Result<StoredCredential, StoreError>>,
     /// The chains that wait for the active one to die, newest first.
     pub spares: Vec<Result<StoredCredential, StoreError>>,
+    /// The chains whose first exchange was not brought to an end, oldest first.
+    pub arriving: Vec<Result<StoredCredential, StoreError>>,
+    /// What else is known of the portal.
+    pub facts: Facts,
     /// What the journal and the spool hold for this portal, latest first.
     pub answers: Vec<Answered>,
 }
@@ -164,6 +182,8 @@ impl Record {
             endpoint: None,
             credential: None,
             spares: Vec::new(),
+            arriving: Vec::new(),
+            facts: Facts::default(),
             answers: Vec::new(),
         }
     }
@@ -233,8 +253,8 @@ pub struct LedgerEntry {
     pub chain: i64,
     /// The generation it belongs to.
     pub generation: u64,
-    /// `intent`, `commit`, `import`, `spare`, `promoted`, `dropped`, `recovered`, or
-    /// `failed: <state> <code>`.
+    /// `intent`, `commit`, `import`, `spare`, `arriving`, `seated`, `turned away`, `promoted`,
+    /// `dropped`, `removed`, `recovered`, or `failed: <state> <code>`.
     pub outcome: String,
     /// The first eight hexadecimal digits of the refresh token's SHA-256.
     pub refresh_hash: String,
@@ -252,6 +272,9 @@ pub enum StoreError {
     /// The record does not open with this key, or it was moved or altered.
     #[error("the stored credential cannot be opened: wrong key, or the record was altered")]
     Sealed,
+    /// There is no room for another event.
+    #[error("{INBOX_MAX} events wait to be worked on already")]
+    InboxFull,
     /// The database refused.
     #[error("the store cannot be written or read")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),

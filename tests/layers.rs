@@ -9,12 +9,29 @@ use std::path::{Path, PathBuf};
 /// Every room and what it may use, from the top down: an arrow never points upwards.
 const ROOMS: &[(&str, &[&str])] = &[
     ("main", &[]),
-    ("cli", &["app", "control", "sandbox", "portal", "credential", "store", "telemetry"]),
-    ("app", &["admin", "alerts", "gateway", "control", "portal", "credential", "store"]),
-    ("admin", &["portal", "credential"]),
+    ("cli", &["app", "control", "sandbox", "portal", "views", "credential", "store", "telemetry"]),
+    (
+        "app",
+        &[
+            "admin",
+            "alerts",
+            "callback",
+            "connect",
+            "gateway",
+            "control",
+            "views",
+            "portal",
+            "credential",
+            "store",
+        ],
+    ),
+    ("admin", &["connect", "door", "views", "portal", "credential"]),
+    ("callback", &["connect", "door"]),
     ("alerts", &["portal", "credential", "store"]),
+    ("connect", &["portal", "credential", "store"]),
     ("gateway", &["portal", "credential"]),
-    ("control", &["credential", "store"]),
+    ("control", &["views", "credential", "store"]),
+    ("views", &["portal", "credential", "store"]),
     ("sandbox", &[]),
     ("portal", &["credential", "store"]),
     ("credential", &["store"]),
@@ -22,6 +39,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("transport", &[]),
     ("config", &[]),
+    ("door", &[]),
     ("error", &[]),
     ("failpoint", &[]),
     ("metrics", &[]),
@@ -29,7 +47,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 ];
 
 /// Any room may use these, and these use no room but one another.
-const LEAVES: &[&str] = &["metrics", "transport", "config", "error", "failpoint", "secret"];
+const LEAVES: &[&str] = &["metrics", "transport", "config", "door", "error", "failpoint", "secret"];
 
 /// What stands alone: a simulation that shared code with the gateway would share its mistakes, and
 /// the log is set up before anything else.

@@ -19,7 +19,11 @@ pub(super) async fn keep(portals: Arc<Portals>) {
     loop {
         tick.tick().await;
         for portal in portals.all() {
-            portal.credential.tend(portal.renew_every());
+            if let Some(credential) = portal.credential()
+                && portal.standing.closed().is_none()
+            {
+                credential.tend(portal.renew_every());
+            }
         }
     }
 }

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::app::{App, StartError};
-use crate::config::{self, Config};
+use crate::config::{self, Access, Config};
 use crate::credential::{Credential, Custody};
-use crate::portal::{Portal, Portals, Remembered};
+use crate::portal::{Holder, Portal, Portals, Remembered, Standing};
 use crate::store::Record;
 use crate::transport::{Connector, TransportError};
 
@@ -31,7 +31,11 @@ pub(super) async fn populate(
     }
     for portal in made {
         if let Some(settings) = config.portals.get(&portal.name) {
-            portal.credential.set_app(settings.app.clone());
+            if let (Some(credential), Access::Application(app)) =
+                (portal.credential(), &settings.access)
+            {
+                credential.set_app(app.clone());
+            }
         }
         portals.put(portal);
     }
@@ -62,18 +66,28 @@ async fn make(
             "the portal has moved; change its url in the configuration"
         );
     }
-    let credential = if let Some(portal) = portals.by_name(&settings.name) {
-        portal.credential.clone()
-    } else {
-        let (name, app) = (settings.name.clone(), settings.app.clone());
-        Credential::open(name, app, custody.clone(), record).await
+    let before = portals.by_name(&settings.name);
+    let standing = match &before {
+        Some(portal) => portal.standing.clone(),
+        None => Arc::new(Standing::new(
+            record.as_ref().map(|record| record.facts.clone()).unwrap_or_default(),
+        )),
     };
-    Ok(Arc::new(Portal::new(
-        settings.clone(),
-        connector,
-        (credential, custody.clone()),
-        &remembered,
-    )))
+    let holder = match &settings.access {
+        Access::IncomingWebhook(webhook) => Holder::IncomingWebhook(webhook.clone()),
+        Access::Application(app) => {
+            let held = before.as_ref().and_then(|portal| portal.credential());
+            Holder::Application(match held {
+                Some(credential) => credential.clone(),
+                None => {
+                    let name = settings.name.clone();
+                    Credential::open(name, app.clone(), custody.clone(), record).await
+                }
+            })
+        }
+    };
+    let kept = (holder, standing, custody.clone());
+    Ok(Arc::new(Portal::new(settings.clone(), connector, kept, &remembered)))
 }
 
 impl App {

@@ -50,8 +50,10 @@ async fn with_gateway(listen: SocketAddr) -> Result<(), StartError> {
     let grant = Grant::parse(response.as_bytes(), unix_now())
         .map_err(|error| StartError::Sandbox(error.to_string()))?;
     if let Some(portal) = app.portals().by_name(NAME) {
-        let adopted = portal.credential.adopt(grant, Replace::No).await;
-        adopted.map_err(|error| StartError::Sandbox(error.to_string()))?;
+        if let Some(credential) = portal.credential() {
+            let adopted = credential.adopt(grant, Replace::No).await;
+            adopted.map_err(|error| StartError::Sandbox(error.to_string()))?;
+        }
     }
     let address = app.addresses().first().cloned().unwrap_or_default();
     say(&introduction(&address, app.admin_url(), &seed));

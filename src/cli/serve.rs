@@ -54,8 +54,8 @@ fn announce(app: &App, portals: &[String]) {
         );
     }
     for portal in app.portals().all() {
-        let status = portal.credential.state();
-        if portal.credential.current().is_none() {
+        let status = portal.status();
+        if portal.credential().is_some_and(|credential| credential.current().is_none()) {
             tracing::warn!(
                 portal = %portal.name, state = status.word(),
                 "no credential: `b24gate portal import {} < token.json`", portal.name

@@ -51,7 +51,7 @@ pub(super) fn admin(table: &mut Table<'_>, found: &mut Findings<'_>) -> Result<A
         address::require_loopback(address)?;
         Ok(address)
     });
-    Ok(Admin { listen: listen? })
+    Ok(Admin { listen: listen?, password: None, expose_tokens: false })
 }
 
 /// `[callback]`

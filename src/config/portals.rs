@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::document::{Findings, Flaws, Place, Reported, Table, nearest};
 use super::values::Value;
-use super::{App, Endpoint, Inject, Plan, Portal, Refresh};
+use super::{Access, App, Endpoint, Inject, Plan, Portal, Refresh};
 use super::{address, secrets, values};
 use crate::secret::Secret;
 
@@ -90,6 +90,7 @@ fn app(name: &str, table: &mut Table<'_>, found: &mut Findings<'_>) -> Result<Ap
         oauth_server: oauth_server?,
         scope: scope?,
         redirect_uri: redirect_uri?,
+        accept_installs: false,
     })
 }
 
@@ -131,7 +132,7 @@ fn portal(
     Ok(Portal {
         name: name.to_owned(),
         url: url?,
-        app: app?,
+        access: Access::Application(app?),
         inject: inject?,
         refresh: refresh?,
         plan: plan?,

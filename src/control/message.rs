@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use crate::control::{Details, PortalView};
 use crate::credential::{Admitted, Grant, unix_now};
+use crate::views::{Details, PortalView};
 
 /// Lines of a ledger that are told at most.
 pub const LEDGER_MAX: u32 = 1_000;

@@ -4,7 +4,8 @@ use tokio::io::AsyncReadExt as _;
 
 use super::*;
 use crate::credential::{Admitted, ChainId, Generation, Grant, Secret, State};
-use crate::store::{LedgerEntry, Record, StoreError, StoredCredential};
+use crate::store::{Facts, LedgerEntry, Record, StoreError, StoredCredential};
+use crate::views::{ChainView, Details, PortalView, Role};
 
 fn view(name: &str) -> PortalView {
     PortalView { name: name.to_owned(), state: "connected".to_owned(), ..PortalView::default() }
@@ -215,6 +216,8 @@ fn chains_are_told_as_the_store_has_them_and_the_one_in_use_as_the_gateway_has_i
         endpoint: None,
         credential: Some(Ok(stored(true))),
         spares: vec![Ok(stored(false)), Err(StoreError::Sealed)],
+        arriving: Vec::new(),
+        facts: Facts::default(),
         answers: Vec::new(),
     };
     let told = |state: &str, generation| {

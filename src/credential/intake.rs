@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::credential::refresh::Chains;
 use crate::credential::rotation::Chain;
 use crate::credential::{
-    Admission, Admitted, Credential, Grant, Held, Origin, Refused, Replace, Token, admit,
+    Admission, Admitted, Credential, Grant, Held, Origin, RefreshFailure, Refused, Replace, Token,
+    admit,
 };
 use crate::store::{Added, Seat, Store, StoreError, StoredCredential};
 
@@ -15,6 +16,10 @@ pub enum IntakeError {
     /// It is not taken.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// Its refresh token was tried at once, and there is no pair of our own to keep. When
+    /// [`RefreshFailure::kind`] is passing, the pair is kept and tried again by itself.
+    #[error("{0}")]
+    Exchange(RefreshFailure),
     /// The store did not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -59,7 +64,9 @@ fn admitted(seat: Seat, added: Added) -> Admitted {
         Seat::Active { keep_old } => {
             Admitted::Active { generation: added.generation.0, old_kept: keep_old }
         }
-        Seat::Spare => Admitted::Spare { chain: added.chain, dropped: added.dropped },
+        Seat::Spare | Seat::Arriving => {
+            Admitted::Spare { chain: added.chain, dropped: added.dropped }
+        }
     }
 }
 
@@ -104,6 +111,7 @@ impl Credential {
                 let old = chains.active.replace(chain).filter(|_| keep_old);
                 chains.spares.splice(0..0, old);
             }
+            Seat::Arriving => {}
             Seat::Spare => chains.spares.insert(0, chain),
         }
         chains.spares.retain(|spare| Some(spare.id) != added.dropped);

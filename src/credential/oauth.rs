@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 
 use crate::config::{App, Endpoint};
 use crate::credential::{RawAnswer, Secret};
+use crate::store::Person;
 use crate::transport::Connector;
 
 pub use answer::{AppInfo, FailureKind, RefreshFailure};
@@ -58,6 +59,27 @@ impl OAuth {
         let mut form = Zeroizing::new(String::with_capacity(FORM));
         pairs(&mut form, &[("auth", access.expose())]);
         self.call(&app.oauth_server, APP_INFO, &form, Verb::Post).await?.app_info()
+    }
+
+    /// Exchanges the code that a browser brought back from the authorization page; it lives 30 s and
+    /// works once (Bitrix24 REST docs, OAuth). The answer is as it came, unread.
+    pub async fn exchange_code(
+        &self,
+        _app: &App,
+        _code: &Secret,
+    ) -> Result<RawAnswer, RefreshFailure> {
+        Err(RefreshFailure::unsent("not_built"))
+    }
+
+    /// Whose rights an access token carries, by name: `user.current` of the portal at `portal`,
+    /// reached through `connector`; where the application lacks the scope for it, `profile`.
+    pub async fn person(
+        &self,
+        _connector: &Connector,
+        _portal: &Endpoint,
+        _access: &Secret,
+    ) -> Result<Person, RefreshFailure> {
+        Err(RefreshFailure::unsent("not_built"))
     }
 
     async fn call(

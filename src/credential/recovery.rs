@@ -165,7 +165,7 @@ impl Custody {
                     let held = Held { stored, unsaved: None };
                     match seat {
                         Seat::Active { .. } => active = Some(held),
-                        Seat::Spare => spares.push(held),
+                        Seat::Spare | Seat::Arriving => spares.push(held),
                     }
                 }
                 // The slot stays, and the next start tries again.

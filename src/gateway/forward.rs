@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::config;
-use crate::credential::Token;
+use crate::credential::{State, Token, Unavailable};
 use crate::error::{Kind, Refusal};
 use crate::failpoint;
 use crate::gateway::Gateway;
@@ -26,7 +26,7 @@ use crate::gateway::upload::Sending;
 use crate::gateway::upstream::{Conn, Sent};
 use crate::gateway::verdict::{self, Finding, Look};
 use crate::gateway::wire::ClientStream;
-use crate::portal::Slot;
+use crate::portal::{Holder, Slot};
 
 /// One call on its way, with what has been tried.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, not states of one thing")]
@@ -123,7 +123,9 @@ impl<'f> Forward<'f> {
         if self.call.head.carries == Carries::SignedLink {
             return Ok(None);
         }
-        let credential = &self.call.portal.credential;
+        let Holder::Application(credential) = &self.call.portal.holder else {
+            return Ok(None);
+        };
         let current = credential.current().clone();
         let Some(token) = current else {
             return Err(self.unavailable(credential.why_unavailable()).into());
@@ -136,7 +138,10 @@ impl<'f> Forward<'f> {
 
     pub(crate) async fn renew(&mut self, token: &Token) -> Result<Arc<Token>, Refusal> {
         let started = Instant::now();
-        let renewed = self.call.portal.credential.renew(token.generation).await;
+        let Holder::Application(credential) = &self.call.portal.holder else {
+            return Err(self.unavailable(Unavailable::NotConnected(State::NotConnected)));
+        };
+        let renewed = credential.renew(token.generation).await;
         self.timing.refresh += started.elapsed();
         renewed.map_err(|unavailable| self.unavailable(unavailable))
     }

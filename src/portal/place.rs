@@ -54,7 +54,10 @@ impl Portal {
     }
 
     async fn is_confirmed(&self, access: &Secret, target: &Endpoint) -> bool {
-        let app = self.credential.app();
+        let Some(credential) = self.credential() else {
+            return false; // Nobody can be asked about a webhook.
+        };
+        let app = credential.app();
         let info = match self.custody.oauth().app_info(&app, access).await {
             Ok(info) => info,
             Err(failure) => {
@@ -63,7 +66,7 @@ impl Portal {
             }
         };
         let told = info.client_endpoint.as_deref().and_then(Endpoint::of_url);
-        let known = self.credential.state().member_id.clone();
+        let known = credential.state().member_id.clone();
         let same_portal = match (&known, &info.member_id) {
             (Some(known), Some(told)) => known.eq_ignore_ascii_case(told),
             _ => known.is_none(),

@@ -7,6 +7,7 @@
 mod damage;
 mod error;
 mod open;
+mod registry;
 
 pub use error::OpenError;
 
@@ -173,6 +174,14 @@ impl Store for SqliteStore {
             self.seated(Link { generation, ..link }, (&found).into()).await;
             Ok(Some(found))
         })
+    }
+
+    fn take_seat<'a>(&'a self, _link: Link<'a>, _seat: Seat) -> Pending<'a, Added> {
+        Box::pin(async { Err(StoreError::Unknown) })
+    }
+
+    fn turn_away<'a>(&'a self, _link: Link<'a>) -> Pending<'a, ()> {
+        Box::pin(async { Err(StoreError::Unknown) })
     }
 
     fn forget_answers<'a>(&'a self, portal: &'a str) -> Pending<'a, ()> {

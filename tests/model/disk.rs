@@ -3,7 +3,7 @@
 use b24gate::config::{Endpoint, Inject};
 use b24gate::credential::{ChainId, Generation, Grant, Link, RawAnswer, Secret, State};
 use b24gate::store::{
-    Added, Answered, LedgerEntry, Pending, Record, Seat, Store, StoreError, StoredCredential,
+    Added, Answered, Facts, LedgerEntry, Pending, Record, Seat, Store, StoreError, StoredCredential,
 };
 
 use crate::world::{World, number};
@@ -33,6 +33,8 @@ impl Store for World {
                     endpoint: None,
                     credential: inside.chains.keys().find_map(|id| one(true, id)),
                     spares: inside.chains.keys().filter_map(|id| one(false, id)).collect(),
+                    arriving: Vec::new(),
+                    facts: Facts::default(),
                     answers: answers.collect(),
                 }])
             })
@@ -137,6 +139,14 @@ impl Store for World {
             })
             .await
         })
+    }
+
+    fn take_seat<'a>(&'a self, _: Link<'a>, _: Seat) -> Pending<'a, Added> {
+        Box::pin(async { Err(StoreError::Unknown) })
+    }
+
+    fn turn_away<'a>(&'a self, _: Link<'a>) -> Pending<'a, ()> {
+        Box::pin(async { Err(StoreError::Unknown) })
     }
 
     fn forget_answers<'a>(&'a self, _: &'a str) -> Pending<'a, ()> {

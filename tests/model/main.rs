@@ -268,5 +268,6 @@ fn app() -> Arc<App> {
         oauth_server: Endpoint { tls: true, host: "oauth.invalid".to_owned(), port: 443 },
         scope: None,
         redirect_uri: None,
+        accept_installs: false,
     })
 }

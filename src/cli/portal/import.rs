@@ -65,6 +65,7 @@ pub(super) async fn import_from(
 fn not_taken(name: &str, error: &IntakeError) -> Failure {
     match error {
         IntakeError::Refused(refused) => failed(format!("portal {name}: {refused}")),
+        IntakeError::Exchange(failure) => failed(format!("portal {name}: {failure}")),
         IntakeError::Store(error) => failed(chain(error)),
     }
 }

@@ -6,9 +6,10 @@ use std::path::Path;
 use super::table::{cell, table};
 use super::{Failure, ask, chain, failed, known, open, unclear};
 use crate::config::Config;
-use crate::control::{ChainView, Details, PortalView, Reply, Request};
+use crate::control::{Reply, Request};
 use crate::credential::{Status, unix_now, utc};
 use crate::store::{LedgerEntry, Record, SqliteStore, Store as _, StoreError};
+use crate::views::{ChainView, Details, PortalView};
 
 /// A table of the portals.
 pub(super) async fn list(config: &Config, state: &Path) -> Result<String, Failure> {

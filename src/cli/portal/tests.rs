@@ -9,10 +9,13 @@ use super::super::output::FAILED;
 use super::import::import_from;
 use super::show::{details, distance, page, summary, views};
 use super::*;
-use crate::config::{self, App, Endpoint, Inject, KeySource, Listen, Plan, Portal, Refresh};
-use crate::control::{ChainView, Control, Desk, Details, PortalView, Role};
+use crate::config::{
+    self, Access, App, Endpoint, Inject, KeySource, Listen, Plan, Portal, Refresh,
+};
+use crate::control::{Control, Desk};
 use crate::credential::{Admitted, ChainId, Secret, unix_now};
 use crate::store::LedgerEntry;
+use crate::views::{ChainView, Details, PortalView, Role};
 
 const RESPONSE: &str = r#"{"access_token":"A-canary","refresh_token":"R-canary","expires_in":3599,
     "member_id":"a223c6b3710f85df22e9377d6c4f7553","user_id":"7"}"#;
@@ -29,12 +32,13 @@ fn config(names: &[&str]) -> Config {
         oauth_server: endpoint("oauth.bitrix.info"),
         scope: None,
         redirect_uri: None,
+        accept_installs: false,
     });
     let portal = |name: &&str| {
         let portal = Portal {
             name: (*name).to_owned(),
             url: endpoint(&format!("{name}.bitrix24.com")),
-            app: Arc::clone(&app),
+            access: Access::Application(Arc::clone(&app)),
             inject: Inject::Auto,
             refresh: Refresh::Lazy,
             plan: Plan::Standard,
@@ -57,7 +61,7 @@ fn config(names: &[&str]) -> Config {
             max_wait: Duration::ZERO,
             portal_timeout: Duration::ZERO,
         }),
-        admin: config::Admin { listen: local(8025) },
+        admin: config::Admin { listen: local(8025), password: None, expose_tokens: false },
         callback: config::Callback { listen: local(8026), public_url: String::new() },
         store: config::Store {
             url: "sqlite:b24gate.db".to_owned(),

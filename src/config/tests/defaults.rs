@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::super::keys::{self, Support};
-use super::super::{Config, Inject, KeySource, Listen, Plan, Refresh};
+use super::super::{Access, Config, Inject, KeySource, Listen, Plan, Refresh};
 use super::{APP, PORTAL, accepted};
 
 const EXAMPLE: &str = include_str!("../../../config.example.toml");
@@ -56,8 +56,9 @@ fn a_portal_with_nothing_but_a_url_gets_the_documented_defaults() {
     assert_eq!(portal.refresh, Refresh::Lazy);
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
     assert_eq!(portal.ca_file, None);
-    assert_eq!(portal.app.oauth_server.to_string(), "https://oauth.bitrix24.tech");
-    assert_eq!(portal.app.client_secret.expose(), "S-canary");
+    let Access::Application(app) = &portal.access else { panic!("{:?}", portal.access) };
+    assert_eq!(app.oauth_server.to_string(), "https://oauth.bitrix24.tech");
+    assert_eq!(app.client_secret.expose(), "S-canary");
     assert_eq!(config.gateway.default_portal.as_deref(), Some("acme"));
 }
 
@@ -104,7 +105,8 @@ fn the_example_is_accepted_with_every_key_in_force() {
     let text = example_in_full();
     let lines = text.lines().filter(|line| !gone.iter().any(|key| line.starts_with(key)));
     let config = accepted(&lines.collect::<Vec<_>>().join("\n"));
-    assert_eq!(config.portals["acme"].app.name, "main");
+    let Access::Application(app) = &config.portals["acme"].access else { panic!() };
+    assert_eq!(app.name, "main");
     assert_eq!(
         config.portals["acme"].ca_file.as_deref(),
         Some(Path::new("/etc/b24gate/company-ca.pem"))

@@ -70,6 +70,7 @@ impl Server {
             oauth_server: self.endpoint(),
             scope: None,
             redirect_uri: None,
+            accept_installs: false,
         }
     }
 

@@ -100,6 +100,14 @@ impl Store for Faulty {
         self.inner.promote(portal, spare)
     }
 
+    fn take_seat<'a>(&'a self, link: Link<'a>, seat: Seat) -> Pending<'a, Added> {
+        self.inner.take_seat(link, seat)
+    }
+
+    fn turn_away<'a>(&'a self, link: Link<'a>) -> Pending<'a, ()> {
+        self.inner.turn_away(link)
+    }
+
     fn forget_answers<'a>(&'a self, portal: &'a str) -> Pending<'a, ()> {
         self.inner.forget_answers(portal)
     }

@@ -237,6 +237,8 @@ fn what_the_journal_knows_and_the_database_does_not_is_found() {
         endpoint: None,
         credential,
         spares: vec![Ok(stored(9, 3, 500))],
+        arriving: Vec::new(),
+        facts: Facts::default(),
         answers: answered
             .into_iter()
             .map(|(chain, generation, at, ours)| Answered {

@@ -25,9 +25,10 @@ use crate::store::sqlite::{OpenError, SqliteStore};
 use crate::store::{StateDirectory, StoreError};
 
 /// Every step of the schema, oldest first; a published step never changes.
-pub(super) const MIGRATIONS: [(i64, &str, &str); 2] = [
+pub(super) const MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "custody", include_str!("../migrations/0001_custody.sql")),
     (2, "spares", include_str!("../migrations/0002_spares.sql")),
+    (3, "ways_in", include_str!("../migrations/0003_ways_in.sql")),
 ];
 
 /// How long a statement waits for a backup tool that reads the file.

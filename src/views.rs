@@ -1,9 +1,12 @@
-//! What is shown of portals; nothing here holds a secret.
+//! What is shown of portals, to commands, pages and programs alike; nothing here holds a secret.
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::credential::Status;
-use crate::store::{LedgerEntry, Record, StoreError, StoredCredential};
+use crate::portal::{Holder, Portal, Portals};
+use crate::store::{LedgerEntry, Record, Store, StoreError, StoredCredential};
 
 /// A portal in a line.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +35,16 @@ pub struct PortalView {
     pub unsaved: bool,
     /// Chains that wait for the one in use to die.
     pub spares: usize,
+    /// Whose rights it carries, by name.
+    pub user_name: Option<String>,
+    /// Whether an incoming webhook opens it, instead of an application.
+    pub webhook: bool,
+    /// Whether it came by itself.
+    pub arrived: bool,
+    /// Whether the operator took it out of service.
+    pub disabled: bool,
+    /// Requests since the gateway started; none is told where no gateway runs.
+    pub requests: Option<u64>,
 }
 
 /// A portal with its chains and what happened to them.
@@ -74,6 +87,37 @@ pub enum Role {
     Spare,
 }
 
+/// All portals that are served, by name. A store that cannot be read hides none: what is lent is in
+/// memory.
+pub async fn all(portals: &Portals, store: &dyn Store) -> Vec<PortalView> {
+    let records = store.load().await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "spares are not counted: the store cannot be read");
+        Vec::new()
+    });
+    let view = |portal: &Arc<Portal>| PortalView::of(portal, record_of(&records, &portal.name));
+    portals.all().iter().map(view).collect()
+}
+
+/// A portal that is served, with `lines` of its ledger.
+pub async fn one(portal: &Portal, store: &dyn Store, lines: u32) -> Details {
+    let found: Result<_, StoreError> =
+        async { Ok((store.load().await?, store.ledger(&portal.name, lines).await?)) }.await;
+    match found {
+        Ok((records, ledger)) => {
+            let record = record_of(&records, &portal.name);
+            Details::new(PortalView::of(portal, record), record, ledger)
+        }
+        Err(error) => {
+            let view = PortalView::of(portal, None);
+            Details { view, trouble: Some(error.to_string()), ..Details::default() }
+        }
+    }
+}
+
+fn record_of<'a>(records: &'a [Record], name: &str) -> Option<&'a Record> {
+    records.iter().find(|record| record.portal == name)
+}
+
 impl PortalView {
     /// The view of a credential's status, with `record` for what only the store knows.
     pub fn new(name: &str, url: String, status: &Status, record: Option<&Record>) -> Self {
@@ -90,6 +134,23 @@ impl PortalView {
             last_error: status.last_error.clone(),
             unsaved: status.unsaved,
             spares: record.map_or(0, |record| record.spares.len()),
+            ..Self::default()
+        }
+    }
+
+    /// The view of a portal that is served.
+    pub fn of(portal: &Portal, record: Option<&Record>) -> Self {
+        let facts = portal.standing.facts();
+        let status = portal.status();
+        let url = portal.site().endpoint.to_string();
+        let named = facts.person.as_ref().filter(|person| Some(person.user_id) == status.user_id);
+        Self {
+            user_name: named.map(|person| person.name.clone()),
+            webhook: matches!(portal.holder, Holder::IncomingWebhook(_)),
+            arrived: facts.arrived.is_some(),
+            disabled: facts.disabled,
+            requests: Some(portal.requests()),
+            ..Self::new(&portal.name, url, &status, record)
         }
     }
 }

@@ -1,0 +1,1 @@
+//! Portals that arrive by themselves, keyed by their `member_id`.
