@@ -238,7 +238,7 @@ fn what_the_journal_knows_and_the_database_does_not_is_found() {
         credential,
         spares: vec![Ok(stored(9, 3, 500))],
         arriving: Vec::new(),
-        facts: Facts::default(),
+        facts: crate::store::Facts::default(),
         answers: answered
             .into_iter()
             .map(|(chain, generation, at, ours)| Answered {
