@@ -2,7 +2,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
-use crate::credential::{ChainId, Grant, Link};
+use crate::credential::{ChainId, Generation, Grant, Link};
 use crate::store::directory::Directory;
 use crate::store::{Seat, StoredCredential};
 
