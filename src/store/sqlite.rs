@@ -304,4 +304,4 @@ impl From<sqlx::Error> for StoreError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
