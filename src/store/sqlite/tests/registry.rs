@@ -205,18 +205,15 @@ async fn a_removed_portal_leaves_nothing_of_an_earlier_database_or_in_the_spool(
     let (state, store) = home.open().await;
     assert_eq!(answers(&store, "acme").await.len(), 3);
     let added = import(&store, "acme", &grant(5)).await;
-    // The state directory takes no answer.
-    let journal = home.path().join("journal");
     let link = Link { chain: added.chain, ..link("acme", added.generation.0) };
     store.intend(link).await.unwrap();
-    let aside = home.0.path().join("aside");
-    fs::rename(&journal, &aside).unwrap();
-    fs::write(&journal, "").unwrap();
+    // The journal takes no answer for a while.
+    let obstacle = home.slot(&format!("acme-{}.answer.new", added.chain));
+    fs::create_dir(&obstacle).unwrap();
     store.journal.spoil("acme", added.chain);
     store.receive(link, &brings(6)).await.unwrap();
     assert_eq!(fs::read_dir(home.spool()).unwrap().count(), 1);
-    fs::remove_file(&journal).unwrap();
-    fs::rename(&aside, &journal).unwrap();
+    fs::remove_dir(&obstacle).unwrap();
     store.remove("acme").await.unwrap();
     assert_eq!(fs::read_dir(home.spool()).unwrap().count(), 0);
     drop((state, store));
