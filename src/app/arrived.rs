@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::{App, Config, Endpoint};
+use crate::config::{Config, Endpoint};
 use crate::portal::Arrival;
 use crate::store::{Arrived, Record, StoredCredential};
 

@@ -104,7 +104,5 @@ impl Portal {
 /// Nobody here has vouched for where such a portal lives, so no address of this machine or of its
 /// network will do, unless the OAuth server is on this machine itself.
 fn reaching(app: &App, connector: &Connector) -> Connector {
-    // switched on with Connector::public_only
-    drop(app.oauth_server.is_loopback());
-    connector.clone()
+    if app.oauth_server.is_loopback() { connector.clone() } else { connector.public_only() }
 }
