@@ -186,3 +186,6 @@ impl App {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
