@@ -63,6 +63,15 @@ impl Portals {
         }
     }
 
+    /// Removes one portal.
+    pub fn remove(&self, name: &str) {
+        self.by_name.remove(name);
+        self.by_domain.retain(|_, portal| portal.name != name);
+        if self.default_portal().is_some_and(|portal| portal.name == name) {
+            self.default.store(None);
+        }
+    }
+
     /// Removes what is not among `names`.
     pub fn retain(&self, names: &[&str]) {
         let kept = |portal: &Arc<Portal>| names.contains(&portal.name.as_str());
