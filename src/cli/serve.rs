@@ -47,6 +47,7 @@ fn announce(app: &App, portals: &[String]) {
         tracing::info!(%address, "gateway listening");
     }
     tracing::info!(address = app.admin_url(), "status page");
+    tracing::info!(address = app.callback_url(), "logins, installations and events come in");
     if portals.is_empty() {
         tracing::warn!(
             "no portal is configured: add [apps.main] and [portals.NAME] to b24gate.toml (see \
