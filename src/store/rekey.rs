@@ -147,7 +147,7 @@ async fn finish(
 }
 
 fn lacks_a_copy(record: &Record) -> bool {
-    record.credential.iter().chain(&record.spares).flatten().any(|stored| {
+    record.chains().flatten().any(|stored| {
         !record.answers.iter().any(|answered| {
             let brought = (answered.chain, answered.generation.next());
             answered.ours && brought == (stored.chain, stored.generation)

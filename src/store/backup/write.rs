@@ -92,7 +92,7 @@ async fn describe(
     source::write(&mut transaction, origin, after).await?;
     retired::mark(&mut transaction, IS_BACKUP).await?;
     let (portals, chains): (i64, i64) = sqlx::query_as(
-        "SELECT COUNT(DISTINCT portal), COUNT(*) FROM chain WHERE active = 1 OR spare = 1",
+        "SELECT COUNT(DISTINCT portal), COUNT(*) FROM chain WHERE history = 0",
     )
     .fetch_one(&mut *transaction)
     .await?;
