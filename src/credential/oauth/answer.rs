@@ -55,6 +55,8 @@ pub struct AppInfo {
     pub user_id: Option<u64>,
     /// When the access token expires, as the server writes it (ISO 8601).
     pub expires: Option<String>,
+    /// Whether the portal has finished the installation.
+    pub installed: Option<bool>,
 }
 
 impl RawAnswer {
@@ -101,6 +103,7 @@ impl RawAnswer {
             domain: installed("domain"),
             user_id: result.get("user_id").and_then(number),
             expires: text(&result, "expires"),
+            installed: install.and_then(|install| install.get("installed")?.as_bool()),
         })
     }
 
