@@ -47,6 +47,8 @@ pub struct Connect {
     pub(in crate::connect) claims: Claims,
     pub(in crate::connect) arrivals: Arrivals,
     pub(in crate::connect) mail: Mail,
+    /// What changes of portals, one thing at a time: what is written down and what is served agree.
+    pub(in crate::connect) operating: tokio::sync::Mutex<()>,
 }
 
 /// What it works with.
@@ -79,6 +81,7 @@ impl Connect {
             claims: Claims::default(),
             arrivals: Arrivals::default(),
             mail: Mail::default(),
+            operating: tokio::sync::Mutex::default(),
         }
     }
 

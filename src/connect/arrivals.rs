@@ -56,6 +56,7 @@ impl Connect {
         if ending == Ending::Stays || !empty || portal.standing.facts().arrived.is_none() {
             return;
         }
+        let _nobody_else = self.portals.changing().await;
         if let Err(error) = self.registry.remove(&portal.name).await {
             // It stays as it is: not connected. The next installation finds it.
             tracing::error!(portal = %portal.name, %error, "a portal that came for nothing stays");

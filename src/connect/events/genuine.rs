@@ -36,7 +36,7 @@ impl Connect {
         let Some(at) = ts.and_then(|ts| ts.parse::<u64>().ok()) else {
             return Err(EventError::Refused("it does not say when it happened"));
         };
-        let _one_at_a_time = self.mail.changing.lock().await;
+        let _one_at_a_time = self.operating.lock().await;
         if !is_news(&portal.standing.facts(), at) {
             tracing::info!(portal = %portal.name, "an old uninstallation is ignored");
             return Ok(EventOutcome::Ignored);

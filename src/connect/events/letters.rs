@@ -31,8 +31,6 @@ pub(in crate::connect) struct Mail {
     /// is known whose it is.
     reading: RwLock<()>,
     waiting: Notify,
-    /// One change of a portal's standing at a time.
-    pub(super) changing: tokio::sync::Mutex<()>,
     /// What an application_token is compared with where none is known.
     pub(super) nobody: Secret,
 }
@@ -55,7 +53,6 @@ impl Default for Mail {
             taken: Mutex::default(),
             reading: RwLock::default(),
             waiting: Notify::new(),
-            changing: tokio::sync::Mutex::default(),
             nobody: Secret::new("no application token has this text"),
         }
     }
