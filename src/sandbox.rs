@@ -8,14 +8,18 @@
 
 mod answer;
 mod auth;
+mod authorize;
 mod batch;
 mod connection;
 mod control;
 mod crm;
 mod deliver;
 mod endpoint;
+mod events;
 mod faults;
 mod files;
+mod frame;
+mod installs;
 mod journal;
 mod limits;
 mod links;
@@ -23,10 +27,13 @@ mod listener;
 mod methods;
 mod modes;
 mod oauth;
+mod pages;
 mod params;
+mod people;
 mod plan;
 mod portal;
 mod records;
+mod sender;
 mod state;
 mod switches;
 mod text;
@@ -49,7 +56,7 @@ use tokio::task::JoinSet;
 pub use answer::Disguise;
 pub use control::Control;
 pub use journal::Entry;
-pub use switches::{Limits, Rotation, Switches};
+pub use switches::{Limits, OauthAnswer, Rotation, Switches};
 
 use state::{Addresses, Identity, Place, State};
 
