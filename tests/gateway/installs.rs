@@ -109,7 +109,8 @@ async fn a_portal_that_nobody_configured_arrives_and_is_served_under_its_domain(
     let served = async |gate: &Gate| {
         let by_path = http::get(gate.address, &format!("/{domain}/rest/profile")).await;
         assert_eq!(by_path.status, 200, "{}", by_path.text());
-        for fields in [format!("Host: {domain}"), format!("Host: localhost\r\nX-B24-Portal: {domain}")]
+        for fields in
+            [format!("Host: {domain}"), format!("Host: localhost\r\nX-B24-Portal: {domain}")]
         {
             let request = format!("GET /rest/profile HTTP/1.1\r\n{fields}\r\n\r\n");
             let answer = http::send(gate.address, request).await;

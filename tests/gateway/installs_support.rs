@@ -14,19 +14,19 @@ use tokio::net::TcpListener;
 use crate::support::http::{self, Answer};
 use crate::support::{Gate, Setup};
 
-pub const FORM: &str = "application/x-www-form-urlencoded";
+pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Fields of a form, in order.
-pub type Fields = Vec<(&'static str, String)>;
+pub(crate) type Fields = Vec<(&'static str, String)>;
 
 /// Somebody's host: nobody may ever connect to it.
-pub struct Evil {
-    pub authority: String,
+pub(crate) struct Evil {
+    pub(crate) authority: String,
     visits: Arc<AtomicUsize>,
 }
 
 impl Evil {
-    pub async fn listen() -> Self {
+    pub(crate) async fn listen() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let authority = listener.local_addr().unwrap().to_string();
         let visits = Arc::new(AtomicUsize::new(0));
@@ -39,37 +39,37 @@ impl Evil {
         Self { authority, visits }
     }
 
-    pub fn visits(&self) -> usize {
+    pub(crate) fn visits(&self) -> usize {
         self.visits.load(Ordering::Relaxed)
     }
 }
 
-pub async fn sandbox() -> Sandbox {
+pub(crate) async fn sandbox() -> Sandbox {
     Sandbox::start(Options::apart()).await.unwrap()
 }
 
 /// A gateway whose one portal is in the configuration and was never connected.
-pub fn expecting(seed: &Seed) -> Setup {
+pub(crate) fn expecting(seed: &Seed) -> Setup {
     // Said, so that finding it out does not write to the store at some moment.
     Setup::of(seed).portal("inject = \"bearer\"")
 }
 
 /// A gateway whose application accepts installations, and whose one portal lives elsewhere.
-pub fn open_to_all(seed: &Seed) -> Setup {
+pub(crate) fn open_to_all(seed: &Seed) -> Setup {
     let away = "url = \"http://127.0.0.1:9\"\ninject = \"bearer\"";
     Setup::of(seed).app("accept_installs = true").only_portal(away)
 }
 
-pub fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-pub fn host(url: &str) -> String {
+pub(crate) fn host(url: &str) -> String {
     url.split("://").nth(1).unwrap().trim_end_matches('/').to_owned()
 }
 
 /// What a portal's page posts for this pair: its query and its body.
-pub fn page(seed: &Seed, application_token: &str) -> (Fields, Fields) {
+pub(crate) fn page(seed: &Seed, application_token: &str) -> (Fields, Fields) {
     let text = |text: &str| text.to_owned();
     let query = vec![
         ("DOMAIN", host(&seed.portal_url)),
@@ -92,7 +92,7 @@ pub fn page(seed: &Seed, application_token: &str) -> (Fields, Fields) {
 }
 
 /// The event that an installation causes, with this pair.
-pub fn install_event(seed: &Seed, application_token: &str, ts: u64) -> Fields {
+pub(crate) fn install_event(seed: &Seed, application_token: &str, ts: u64) -> Fields {
     let mut fields = event("ONAPPINSTALL", seed, application_token, ts);
     fields.extend([
         ("auth[access_token]", seed.access_token.clone()),
@@ -105,7 +105,7 @@ pub fn install_event(seed: &Seed, application_token: &str, ts: u64) -> Fields {
 }
 
 /// An event that carries no pair.
-pub fn event(name: &str, seed: &Seed, application_token: &str, ts: u64) -> Fields {
+pub(crate) fn event(name: &str, seed: &Seed, application_token: &str, ts: u64) -> Fields {
     vec![
         ("event", name.to_owned()),
         ("data[LANGUAGE_ID]", "en".to_owned()),
@@ -118,27 +118,27 @@ pub fn event(name: &str, seed: &Seed, application_token: &str, ts: u64) -> Field
 }
 
 /// The fields with one of them replaced or added.
-pub fn with(mut fields: Fields, name: &'static str, value: &str) -> Fields {
+pub(crate) fn with(mut fields: Fields, name: &'static str, value: &str) -> Fields {
     fields.retain(|(known, _)| *known != name);
     fields.push((name, value.to_owned()));
     fields
 }
 
-pub fn encoded(fields: &Fields) -> String {
+pub(crate) fn encoded(fields: &Fields) -> String {
     Serializer::new(String::new()).extend_pairs(fields).finish()
 }
 
-pub async fn post_page(callback: SocketAddr, (query, body): &(Fields, Fields)) -> Answer {
+pub(crate) async fn post_page(callback: SocketAddr, (query, body): &(Fields, Fields)) -> Answer {
     let target = format!("/install?{}", encoded(query));
     http::post(callback, &target, FORM, encoded(body).as_bytes()).await
 }
 
-pub async fn post_event(callback: SocketAddr, fields: &Fields) -> Answer {
+pub(crate) async fn post_event(callback: SocketAddr, fields: &Fields) -> Answer {
     http::post(callback, "/events", FORM, encoded(fields).as_bytes()).await
 }
 
 /// Stops the gateway and writes out everything that its store holds, secrets included.
-pub async fn stored(gate: Gate) -> (Setup, String) {
+pub(crate) async fn stored(gate: Gate) -> (Setup, String) {
     let setup = gate.setup().clone();
     let (status, log) = gate.stop();
     assert!(status.success(), "{log}");

@@ -21,6 +21,8 @@ mod clients; // PHP, Python and curl, as they are
 mod endings; // answers without a length
 mod expiry; // an expired token is renewed once, and what looks like one is not
 mod hostile; // what is refused, and that the portal never hears of it
+mod installs; // a page that a browser posts makes a credential, or a portal
+mod installs_support; // forms as browsers and Bitrix24's servers post them
 mod life; // starts, stops, reloads, commands beside a running gateway
 mod memory; // bodies larger than memory
 mod moved; // a renamed portal, and who only says so
