@@ -43,6 +43,7 @@ pub struct Gate {
     child: Child,
     pub address: SocketAddr,
     pub admin: SocketAddr,
+    pub callback: SocketAddr,
     log: Arc<Log>,
     reader: Option<JoinHandle<()>>,
     setup: Setup,
@@ -54,6 +55,7 @@ pub struct Setup {
     directory: Arc<tempfile::TempDir>,
     listen: String,
     gateway: String,
+    callback: String,
     app: String,
     portal: String,
     more: String,
@@ -81,6 +83,7 @@ impl Setup {
             directory: Arc::new(tempfile::tempdir().unwrap()),
             listen: "\"127.0.0.1:0\"".to_owned(),
             gateway: String::new(),
+            callback: String::new(),
             app: format!(
                 "client_id = \"{}\"\nclient_secret = \"{}\"\noauth_server = \"{}\"\n",
                 seed.client_id, seed.client_secret, seed.oauth_url
@@ -103,6 +106,20 @@ impl Setup {
     pub fn gateway(mut self, lines: &str) -> Self {
         self.gateway.push_str(lines);
         self.gateway.push('\n');
+        self
+    }
+
+    /// Adds lines to `[callback]`.
+    pub fn callback(mut self, lines: &str) -> Self {
+        self.callback.push_str(lines);
+        self.callback.push('\n');
+        self
+    }
+
+    /// Adds lines to `[apps.main]`.
+    pub fn app(mut self, lines: &str) -> Self {
+        self.app.push_str(lines);
+        self.app.push('\n');
         self
     }
 
@@ -156,8 +173,8 @@ impl Setup {
     pub fn text(&self) -> String {
         format!(
             "[gateway]\nlisten = [{}]\n{}\n[admin]\nlisten = \"127.0.0.1:0\"\n\
-             [callback]\nlisten = \"127.0.0.1:0\"\n[apps.main]\n{}\n[portals.acme]\n{}\n{}",
-            self.listen, self.gateway, self.app, self.portal, self.more
+             [callback]\nlisten = \"127.0.0.1:0\"\n{}\n[apps.main]\n{}\n[portals.acme]\n{}\n{}",
+            self.listen, self.gateway, self.callback, self.app, self.portal, self.more
         )
     }
 
@@ -225,6 +242,7 @@ impl Setup {
             child,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             admin: SocketAddr::from(([127, 0, 0, 1], 0)),
+            callback: SocketAddr::from(([127, 0, 0, 1], 0)),
             log,
             reader: Some(reader),
             setup: self.clone(),
@@ -265,6 +283,7 @@ impl Gate {
     pub fn wait_until_it_listens(&mut self) {
         self.address = address_in(&self.wait_for_log("gateway listening"));
         self.admin = address_in(&self.wait_for_log("status page"));
+        self.callback = address_in(&self.wait_for_log("installations and events come in"));
     }
 
     pub fn setup(&self) -> &Setup {
