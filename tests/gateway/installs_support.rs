@@ -154,7 +154,6 @@ pub(crate) async fn stored(gate: Gate) -> (Setup, String) {
         }
         let token = record.facts.application_token.as_ref().map(|token| token.expose().to_owned());
         text += &format!("{record:#?} {token:?}\n");
-        text += &format!("{:#?}\n", store.ledger(&record.portal, 1000).await.unwrap());
     }
     text += &format!("{:#?}\n", store.letters().await.unwrap());
     store.close().await;
