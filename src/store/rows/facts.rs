@@ -12,8 +12,7 @@ use crate::store::{Arrived, Facts, Person, StoreError};
 /// The facts in a row of `portal`. What cannot be read counts as not known.
 pub(super) fn read(row: &SqliteRow, sealer: &Sealer) -> Facts {
     let flag = |column| row.try_get::<bool, _>(column).unwrap_or_default();
-    let number =
-        |column| row.try_get::<Option<i64>, _>(column).unwrap_or_default().map(unsigned);
+    let number = |column| row.try_get::<Option<i64>, _>(column).unwrap_or_default().map(unsigned);
     let text = |column| row.try_get::<Option<String>, _>(column).unwrap_or_default();
     let person = number("user_id")
         .map(|user_id| Person { user_id, name: text("user_name").unwrap_or_default() });

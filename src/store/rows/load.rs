@@ -33,11 +33,9 @@ pub(in crate::store) async fn load(
     let portals = sqlx::query("SELECT * FROM portal ORDER BY name").fetch_all(pool).await?;
     let record = |row| record(row, sealer);
     let mut records = portals.iter().map(record).collect::<Result<Vec<_>, StoreError>>()?;
-    let chains = sqlx::query(chains!(
-        "WHERE history = 0 ORDER BY issued_at DESC, chain.id DESC"
-    ))
-    .fetch_all(pool)
-    .await?;
+    let chains = sqlx::query(chains!("WHERE history = 0 ORDER BY issued_at DESC, chain.id DESC"))
+        .fetch_all(pool)
+        .await?;
     for row in &chains {
         // A damaged name belongs to no portal; that must not hide the others.
         let portal: &str = row.try_get("portal").unwrap_or_default();
