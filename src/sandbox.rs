@@ -275,7 +275,12 @@ pub fn introduction(sandbox: &Sandbox) -> String {
          curl {url}/sandbox/fault -d '{{\"portal\":{{\"mode\":\"query_limit\",\"count\":1}}}}'\n  \
          curl {url}/sandbox/fault -d '{{\"oauth\":{{\"mode\":\"invalid_grant\"}}}}'\n  \
          curl -X DELETE {url}/sandbox/fault   # no faults\n  \
-         curl {url}/sandbox/switch -d '{{\"token_ttl_ms\":5000}}'\n",
+         curl {url}/sandbox/switch -d '{{\"token_ttl_ms\":5000}}'\n\n\
+         The ways in, for an application that listens at http://localhost:8026:\n  \
+         curl {url}/sandbox/switch -d '{{\"redirect_uri\":\"http://localhost:8026/oauth/callback\"}}'\n  \
+         curl {url}/sandbox/install -d '{{\"url\":\"http://localhost:8026/install\"}}'\n  \
+         curl {url}/sandbox/event -d '{{\"event\":\"ONAPPINSTALL\",\"url\":\"http://localhost:8026/events\"}}'\n  \
+         open {url}/sandbox/app?url=http://localhost:8026/install\n",
         seed.oauth_url, seed.client_id, seed.client_secret, seed.webhook,
     )
 }

@@ -63,7 +63,8 @@ pub(super) async fn uninstall(state: &State, order: &Json) -> Result<Json, Strin
     let change: Change = read(order)?;
     let member_id = change.member_id.unwrap_or_else(|| state.identity.member_id.clone());
     remove(state, &member_id);
-    let Some(url) = change.url else {
+    let url = change.url.or_else(|| state.lock().switches.event_url.clone());
+    let Some(url) = url else {
         return Ok(json!({"uninstalled": member_id}));
     };
     let mut data = Map::new();

@@ -105,6 +105,8 @@ async fn an_uninstallation_ends_all_tokens_of_its_portal_and_no_others() {
     let other = bench.control.seed_for("ffffffffffffffffffffffffffffffff", 1);
     let code = bench.control.code();
     bench.control.uninstall(&json!({})).await.unwrap();
+    let live = bench.control.state()["live_access_tokens"].as_array().unwrap().len();
+    assert_eq!(live, 1, "the other portal's");
     let refused = bench.bearer("/rest/profile").await;
     assert_eq!((refused.status, refused.error().as_str()), (401, "APPLICATION_NOT_FOUND"));
     let refresh = |token: &str| {
