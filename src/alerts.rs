@@ -140,3 +140,6 @@ impl Scene {
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a shutdown waits for alerts on their way.
 const STOP_MAX: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;

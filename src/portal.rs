@@ -209,3 +209,6 @@ impl Slot {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -31,3 +31,6 @@ fn look(portals: &Portals) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,7 +25,7 @@ pub(super) struct Unencrypted {
 
 /// Every `[apps.NAME]`, and those whose OAuth server speaks plain HTTP, which only their portals
 /// can allow.
-pub(super) fn apps<'i>(tables: Named<'i>, found: &mut Findings<'_>) -> (Apps, Vec<Unencrypted>) {
+pub(super) fn apps(tables: Named<'_>, found: &mut Findings<'_>) -> (Apps, Vec<Unencrypted>) {
     let mut apps = Apps::new();
     let mut unencrypted = Vec::new();
     for (name, mut table) in tables {

@@ -69,13 +69,14 @@ impl Portals {
 
     /// Adds a portal or replaces the one of the same name.
     pub fn put(&self, portal: Arc<Portal>) {
-        let before = self.by_name.insert(portal.name.clone(), portal.clone());
+        let before = self.by_name(&portal.name);
         if before.is_some_and(|before| !Arc::ptr_eq(&before, &portal)) {
             for mut listed in self.by_domain.iter_mut().filter(|it| it.name == portal.name) {
                 *listed = portal.clone();
             }
         }
         self.list_domain(&portal);
+        self.by_name.insert(portal.name.clone(), portal);
         self.settle_default();
     }
 
