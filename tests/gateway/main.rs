@@ -28,4 +28,5 @@ mod oauth_urls; // where the secrets of an exchange travel
 mod smoke; // a call, an expiry, a restart
 mod tls; // whom the gateway talks to
 mod unix; // the listener that file modes protect
+mod webhook; // a portal that an incoming webhook opens
 mod wire; // what real clients send, and that the portal gets it
