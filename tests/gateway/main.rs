@@ -23,6 +23,7 @@ mod expiry; // an expired token is renewed once, and what looks like one is not
 mod hostile; // what is refused, and that the portal never hears of it
 mod life; // starts, stops, reloads, commands beside a running gateway
 mod memory; // bodies larger than memory
+mod metrics; // what /metrics says of the request path
 mod moved; // a renamed portal, and who only says so
 mod oauth_urls; // where the secrets of an exchange travel
 mod smoke; // a call, an expiry, a restart

@@ -5,12 +5,12 @@ use b24gate::sandbox::Sandbox;
 use b24gate::store::{Registry as _, SqliteStore, StateDirectory};
 use serde_json::{Value, json};
 
+use crate::support::Setup;
 use crate::support::calls::{
     assert_refused, calls_of, fault, portal, profile, token_requests, until,
 };
 use crate::support::http::{self, Answer, Client};
 use crate::support::script::{Line, Script, ok};
-use crate::support::Setup;
 
 /// What stands in the path behind `/rest/`.
 const WEBHOOK: &str = "1/S-canary-3f9a";
