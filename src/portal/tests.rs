@@ -73,7 +73,7 @@ impl Scene {
             ca_file: None,
         });
         let standing = Arc::new(Standing::new(facts));
-        let kept = (Holder::IncomingWebhook(webhook), standing, self.custody.clone());
+        let kept = (Holder::webhook(webhook), standing, self.custody.clone());
         Arc::new(Portal::new(settings, self.connector.clone(), kept, &Remembered::default()))
     }
 

@@ -28,9 +28,11 @@ mod installs_forged; // what anybody can post
 mod installs_support; // forms as browsers and Bitrix24's servers post them
 mod life; // starts, stops, reloads, commands beside a running gateway
 mod memory; // bodies larger than memory
+mod metrics; // what /metrics says of the request path
 mod moved; // a renamed portal, and who only says so
 mod oauth_urls; // where the secrets of an exchange travel
 mod smoke; // a call, an expiry, a restart
 mod tls; // whom the gateway talks to
 mod unix; // the listener that file modes protect
+mod webhook; // a portal that an incoming webhook opens
 mod wire; // what real clients send, and that the portal gets it
