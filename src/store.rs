@@ -85,7 +85,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ) -> Pending<'a, Option<StoredCredential>>;
 
     /// Gives an arriving chain a seat, after its first exchange: as [`Store::add`] does for a new one,
-    /// with its pair sealed anew where its generation changes: a spare keeps its own. Fails with
+    /// with its pair sealed anew where its generation changes: a spare keeps its own. What was
+    /// received for it must have been committed before. Fails with
     /// [`StoreError::Superseded`] when the chain is not at `link`, with [`StoreError::Unknown`] when
     /// it is not arriving, and with [`StoreError::Sealed`] when it does not open.
     fn take_seat<'a>(&'a self, link: Link<'a>, seat: Seat) -> Pending<'a, Added>;
