@@ -97,7 +97,8 @@ async fn a_login_and_what_an_operator_does_travel_as_they_were_meant() {
     let (state, _) = served().await;
     let state = state.path();
     let text = |text: &str| text.to_owned();
-    let connect = |replace: bool| Request::Connect { portal: text("acme"), paste: !replace, replace };
+    let connect =
+        |replace: bool| Request::Connect { portal: text("acme"), paste: !replace, replace };
     let login = Reply::Login { id: text("7"), link: text("acme"), expires_in: 600 };
     assert_eq!(ask_in(state, connect(true)).await, login);
     let refused = ask_in(state, connect(false)).await;

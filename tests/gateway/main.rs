@@ -22,6 +22,7 @@ mod endings; // answers without a length
 mod expiry; // an expired token is renewed once, and what looks like one is not
 mod hostile; // what is refused, and that the portal never hears of it
 mod life; // starts, stops, reloads, commands beside a running gateway
+mod login; // by a browser, from the link to the stored pair
 mod memory; // bodies larger than memory
 mod moved; // a renamed portal, and who only says so
 mod oauth_urls; // where the secrets of an exchange travel
