@@ -187,7 +187,7 @@ async fn on_this_machine_alone_the_cookie_needs_no_tls() {
     let portal = portal().await;
     let gate = Setup::new(&portal).start();
     let login = begin(&gate).await;
-    assert!(login.link.starts_with("http://127.0.0.1:"), "{}", login.link);
+    assert!(login.link.starts_with("http://localhost:8026/"), "{}", login.link);
     let ticket = &login.link[login.link.find("/oauth/start").unwrap()..];
     let start = http::get(gate.callback, ticket).await;
     assert!(start.field("set-cookie").unwrap().ends_with("Max-Age=600"), "{}", start.head);
