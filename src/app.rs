@@ -1,5 +1,6 @@
 //! Puts the rooms together once, waits for signals, and takes them apart in the right order.
 
+mod arrived;
 mod desk;
 mod keeper;
 mod reload;
@@ -115,7 +116,8 @@ impl App {
         let oauth = OAuth::new(connector.clone());
         let custody = Arc::new(Custody::new(store.clone(), oauth, Handle::current()));
         let portals = Arc::new(Portals::default());
-        reload::populate(&portals, &config, &custody, &connector).await?;
+        let means = reload::Means { custody: &custody, registry: &*store, connector: &connector };
+        reload::populate(&portals, &config, &means).await?;
         let admin_url = format!("http://{admin_address}/");
         let spool = state.path().to_owned();
         let gateway = Arc::new(Gateway::new(

@@ -8,14 +8,18 @@
 
 mod answer;
 mod auth;
+mod authorize;
 mod batch;
 mod connection;
 mod control;
 mod crm;
 mod deliver;
 mod endpoint;
+mod events;
 mod faults;
 mod files;
+mod frame;
+mod installs;
 mod journal;
 mod limits;
 mod links;
@@ -23,10 +27,13 @@ mod listener;
 mod methods;
 mod modes;
 mod oauth;
+mod pages;
 mod params;
+mod people;
 mod plan;
 mod portal;
 mod records;
+mod sender;
 mod state;
 mod switches;
 mod text;
@@ -49,7 +56,7 @@ use tokio::task::JoinSet;
 pub use answer::Disguise;
 pub use control::Control;
 pub use journal::Entry;
-pub use switches::{Limits, Rotation, Switches};
+pub use switches::{Limits, OauthAnswer, Rotation, Switches};
 
 use state::{Addresses, Identity, Place, State};
 
@@ -268,7 +275,12 @@ pub fn introduction(sandbox: &Sandbox) -> String {
          curl {url}/sandbox/fault -d '{{\"portal\":{{\"mode\":\"query_limit\",\"count\":1}}}}'\n  \
          curl {url}/sandbox/fault -d '{{\"oauth\":{{\"mode\":\"invalid_grant\"}}}}'\n  \
          curl -X DELETE {url}/sandbox/fault   # no faults\n  \
-         curl {url}/sandbox/switch -d '{{\"token_ttl_ms\":5000}}'\n",
+         curl {url}/sandbox/switch -d '{{\"token_ttl_ms\":5000}}'\n\n\
+         The ways in, for an application that listens at http://localhost:8026:\n  \
+         curl {url}/sandbox/switch -d '{{\"redirect_uri\":\"http://localhost:8026/oauth/callback\"}}'\n  \
+         curl {url}/sandbox/install -d '{{\"url\":\"http://localhost:8026/install\"}}'\n  \
+         curl {url}/sandbox/event -d '{{\"event\":\"ONAPPINSTALL\",\"url\":\"http://localhost:8026/events\"}}'\n  \
+         open {url}/sandbox/app?url=http://localhost:8026/install\n",
         seed.oauth_url, seed.client_id, seed.client_secret, seed.webhook,
     )
 }

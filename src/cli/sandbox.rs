@@ -43,17 +43,24 @@ async fn with_gateway(listen: SocketAddr) -> Result<(), StartError> {
     let directory = tempfile::tempdir().map_err(failed("making a state directory"))?;
     let config = Config::parse(&configuration(&seed), Path::new("sandbox.toml"))
         .map_err(|error| StartError::Sandbox(error.to_string()))?;
+    let callback = config.callback.public_url.trim_end_matches('/').to_owned();
+    let settings = serde_json::json!({
+        "redirect_uri": format!("{callback}/oauth/callback"),
+        "handler_url": format!("{callback}/install"),
+        "event_url": format!("{callback}/events"),
+        "authorize_page": true,
+    });
+    portal.control().switch(&settings).map_err(StartError::Sandbox)?;
     let state = StateDirectory::open(&directory.path().join("state"))
         .map_err(|error| StartError::Sandbox(error.to_string()))?;
     let app = Box::pin(App::start(config, state)).await?;
     let response = seed.token_response.to_string();
     let grant = Grant::parse(response.as_bytes(), unix_now())
         .map_err(|error| StartError::Sandbox(error.to_string()))?;
-    if let Some(portal) = app.portals().by_name(NAME) {
-        if let Some(credential) = portal.credential() {
-            let adopted = credential.adopt(grant, Replace::No).await;
-            adopted.map_err(|error| StartError::Sandbox(error.to_string()))?;
-        }
+    let portal = app.portals().by_name(NAME);
+    if let Some(credential) = portal.as_ref().and_then(|portal| portal.credential()) {
+        let adopted = credential.adopt(grant, Replace::No).await;
+        adopted.map_err(|error| StartError::Sandbox(error.to_string()))?;
     }
     let address = app.addresses().first().cloned().unwrap_or_default();
     say(&introduction(&address, app.admin_url(), &seed));
@@ -88,6 +95,15 @@ fn introduction(gateway: &str, admin: &str, seed: &Seed) -> String {
 
     3.  curl -X POST {portal}/sandbox/expire; curl -i {gateway}/rest/profile
         The portal refuses the token of this very call; see X-B24-Replayed in the answer.
+
+    4.  Open {admin} in a browser and click \"Connect\".
+        The portal asks whether you allow it, and the gateway holds a token that you gave it.
+
+    5.  Open {portal}/sandbox/app in a browser.
+        That is the application as a portal shows it: it installs itself in the frame.
+
+    6.  curl {portal}/sandbox/event -d '{{\"event\": \"ONAPPINSTALL\"}}'
+        Bitrix24 tells the gateway of an installation; see the log below and the status page.
 
   More to switch: {portal}/sandbox/     Stop with Ctrl-C.
 "

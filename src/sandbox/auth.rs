@@ -12,6 +12,8 @@ use super::wire::Request;
 pub(super) struct Session {
     pub(super) user_id: u32,
     pub(super) member_id: String,
+    /// When the credential expires, unix seconds; 0 for a webhook.
+    pub(super) expires: u64,
     /// What the caller gave as a parameter. Empty for a Bearer header, which is why links that
     /// such a call produces carry no token (rest module, rest.php).
     pub(super) credential: Option<String>,
@@ -49,10 +51,15 @@ pub(super) fn authenticate(
         return Err(ApiError::new(401, "NO_AUTH_FOUND", "Wrong authorization data"));
     };
     let owner = check(inner, &token)?;
+    let here = request.head.header("host").and_then(|host| inner.installs.at(host));
+    if here.is_some_and(|here| here != owner.member_id) {
+        return Err(unknown(inner.switches.auth_status));
+    }
     inner.tokens.note_use(&token);
     Ok(Session {
         user_id: owner.user_id,
         member_id: owner.member_id,
+        expires: inner.tokens.expires(&token),
         credential: credential.filter(|_| bearer.is_none()),
         webhook: None,
     })
@@ -64,6 +71,11 @@ pub(super) fn check(inner: &Inner, token: &str) -> Result<super::tokens::Owner, 
         return Err(error.clone());
     }
     let status = inner.switches.auth_status;
+    let owner = inner.tokens.owner_of_access(token);
+    if owner.is_some_and(|owner| inner.installs.removed(&owner.member_id)) {
+        let code = &inner.switches.uninstalled_access_code;
+        return Err(ApiError::new(status, code, "Application not installed"));
+    }
     let expired = || ApiError::new(status, "expired_token", EXPIRED);
     match inner.tokens.judge(token) {
         Verdict::Good(access) => Ok(access.owner),
@@ -72,10 +84,12 @@ pub(super) fn check(inner: &Inner, token: &str) -> Result<super::tokens::Owner, 
         Verdict::Replaced => {
             Err(ApiError::new(status, &inner.switches.dead_access_code, "The token was replaced"))
         }
-        Verdict::Unknown => {
-            Err(ApiError::new(status, "invalid_token", "Unable to get application by token"))
-        }
+        Verdict::Unknown => Err(unknown(status)),
     }
+}
+
+fn unknown(status: u16) -> ApiError {
+    ApiError::new(status, "invalid_token", "Unable to get application by token")
 }
 
 /// The token that a request carries, for faults that are about tokens.
@@ -95,6 +109,7 @@ fn webhook(state: &State, login: &str, secret: &str) -> Result<Session, ApiError
     Ok(Session {
         user_id: identity.user_id,
         member_id: identity.member_id.clone(),
+        expires: 0,
         credential: Some(format!("{login}|{secret}")),
         webhook: Some(format!("{login}/{secret}")),
     })

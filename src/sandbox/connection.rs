@@ -8,12 +8,14 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 use super::answer::Answer;
+use super::authorize;
 use super::deliver::{Next, deliver};
 use super::endpoint;
 use super::faults::Fault;
 use super::journal::Entry;
 use super::modes::OauthMode;
 use super::oauth;
+use super::pages;
 use super::plan::{self, Delivery, Plan};
 use super::portal::{self, Route};
 use super::state::{Place, State};
@@ -34,6 +36,7 @@ enum Area {
     Control,
     Token,
     Authorize,
+    Library,
     OauthRest(String),
     Rest(Route),
     Elsewhere,
@@ -79,7 +82,9 @@ async fn exchange(state: &State, wire: &mut Wire, visit: Visit, reused: bool) ->
     let (plan, fault) = match &area {
         Area::Rest(route) => (plan::for_rest(state, &head, route, reused), None),
         Area::Token | Area::OauthRest(_) => plan::for_oauth(state, &head, reused),
-        Area::Control | Area::Authorize | Area::Elsewhere => (Plan::default(), None),
+        Area::Control | Area::Authorize | Area::Library | Area::Elsewhere => {
+            (Plan::default(), None)
+        }
     };
     let body = match receive(wire, &head, framing, &plan).await {
         Ok(body) => body,
@@ -133,7 +138,8 @@ impl Visited<'_> {
             Area::Rest(route) => portal::respond(state, request, route, self.visit.place),
             Area::Token => oauth::token(state, request, fault),
             Area::OauthRest(method) => oauth::rest(state, request, method),
-            Area::Authorize => oauth::authorize(state, request),
+            Area::Authorize => authorize::respond(state, request),
+            Area::Library => pages::library(),
             Area::Control | Area::Elsewhere => Answer::html(404),
         });
         let executed = truth.as_ref().is_some_and(|answer| answer.executed);
@@ -219,6 +225,9 @@ impl Area {
         if is("/oauth/authorize") {
             return Self::Authorize;
         }
+        if is("/api/v1") {
+            return Self::Library;
+        }
         let own_oauth = place == Place::Oauth && state.addresses.oauth.is_some();
         match Route::of(path) {
             Some(route) if own_oauth => Self::OauthRest(route.method),
@@ -232,7 +241,7 @@ impl Area {
         match self {
             Self::Rest(_) => state.should_close(place),
             Self::Token | Self::Authorize | Self::OauthRest(_) => state.should_close(Place::Oauth),
-            Self::Control | Self::Elsewhere => false,
+            Self::Control | Self::Library | Self::Elsewhere => false,
         }
     }
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::Seed;
+use super::events;
+use super::frame;
 use super::journal::Entry;
 use super::oauth;
 use super::state::{Closed, Place, State};
@@ -27,17 +29,53 @@ impl Control {
 
     /// Issues a fresh pair.
     pub fn seed(&self) -> Seed {
-        seed(&self.state, None, None)
+        seed(&self.state, None, None, None)
     }
 
     /// Issues a fresh pair for another portal or user; many portals can live at one address.
     pub fn seed_for(&self, member_id: &str, user_id: u32) -> Seed {
-        seed(&self.state, Some(member_id), Some(user_id))
+        seed(&self.state, Some(member_id), Some(user_id), None)
+    }
+
+    /// As [`Control::seed_for`], for a portal that has `http://host:port` for itself: another name
+    /// for this sandbox.
+    pub fn seed_at(&self, member_id: &str, user_id: u32, portal_url: &str) -> Seed {
+        seed(&self.state, Some(member_id), Some(user_id), Some(portal_url))
     }
 
     /// Issues an authorization code; it lives 30 s.
     pub fn code(&self) -> String {
-        code(&self.state)
+        code(&self.state, None, None)
+    }
+
+    /// Issues an authorization code of another portal or user.
+    pub fn code_for(&self, member_id: &str, user_id: u32) -> String {
+        code(&self.state, Some(member_id), Some(user_id))
+    }
+
+    /// Posts the app's page as a browser would; the JSON is that of `POST /sandbox/install`.
+    pub async fn install(&self, order: &Json) -> Result<Json, String> {
+        frame::install(&self.state, order).await
+    }
+
+    /// Posts an event; the JSON is that of `POST /sandbox/event`.
+    pub async fn event(&self, order: &Json) -> Result<Json, String> {
+        events::send(&self.state, order).await
+    }
+
+    /// Takes the app away; the JSON is that of `POST /sandbox/uninstall`.
+    pub async fn uninstall(&self, order: &Json) -> Result<Json, String> {
+        events::uninstall(&self.state, order).await
+    }
+
+    /// Installs the app anew; the JSON is that of `POST /sandbox/reinstall`.
+    pub fn reinstall(&self, order: &Json) -> Result<Json, String> {
+        events::reinstall(&self.state, order)
+    }
+
+    /// The `application_token` of a portal.
+    pub fn application_token(&self, member_id: &str) -> String {
+        self.state.lock().installs.of(member_id).application_token.clone()
     }
 
     /// Ends the life of every access token.
@@ -113,13 +151,20 @@ impl Control {
 }
 
 /// Issues a pair, and says everything that a gateway must be told.
-pub(super) fn seed(state: &State, member_id: Option<&str>, user_id: Option<u32>) -> Seed {
+pub(super) fn seed(
+    state: &State,
+    member_id: Option<&str>,
+    user_id: Option<u32>,
+    portal_url: Option<&str>,
+) -> Seed {
     let identity = &state.identity;
-    let owner = Owner {
-        member_id: member_id.unwrap_or(&identity.member_id).to_owned(),
-        user_id: user_id.unwrap_or(identity.user_id),
-    };
+    let owner = owner(state, member_id, user_id);
     let mut inner = state.lock();
+    let install = inner.installs.of(&owner.member_id);
+    if let Some(url) = portal_url {
+        install.portal_url = Some(url.trim_end_matches('/').to_owned());
+    }
+    let portal_url = state.url_of(&inner, &owner.member_id);
     let switches = inner.switches.clone();
     let pair = inner.tokens.issue(owner, &switches);
     let response = oauth::token_response(state, &inner, &pair);
@@ -129,7 +174,7 @@ pub(super) fn seed(state: &State, member_id: Option<&str>, user_id: Option<u32>)
     Seed {
         client_id: identity.client_id.clone(),
         client_secret: identity.client_secret.clone(),
-        portal_url: state.portal_url(&switches),
+        portal_url,
         oauth_url: state.oauth_url(&switches),
         webhook: format!("{}/{}", identity.user_id, identity.webhook),
         member_id: owner.member_id,
@@ -141,10 +186,17 @@ pub(super) fn seed(state: &State, member_id: Option<&str>, user_id: Option<u32>)
     }
 }
 
-pub(super) fn code(state: &State) -> String {
-    let identity = &state.identity;
-    let owner = Owner { member_id: identity.member_id.clone(), user_id: identity.user_id };
+pub(super) fn code(state: &State, member_id: Option<&str>, user_id: Option<u32>) -> String {
+    let owner = owner(state, member_id, user_id);
     state.lock().tokens.issue_code(owner)
+}
+
+fn owner(state: &State, member_id: Option<&str>, user_id: Option<u32>) -> Owner {
+    let identity = &state.identity;
+    Owner {
+        member_id: member_id.unwrap_or(&identity.member_id).to_owned(),
+        user_id: user_id.unwrap_or(identity.user_id),
+    }
 }
 
 pub(super) async fn set_fault(state: &State, fault: &Json) -> Result<(), String> {
@@ -180,6 +232,7 @@ pub(super) fn describe(state: &State) -> Json {
         "switches": inner.switches,
         "client_id": state.identity.client_id,
         "member_id": state.identity.member_id,
+        "installs": inner.installs.all(),
         "deals": inner.records.deals.len(),
         "uptime_ms": text::millis(state.started.elapsed()),
     })

@@ -5,6 +5,8 @@ use serde_json::{Value as Json, json};
 
 use super::answer::Answer;
 use super::control;
+use super::events;
+use super::frame;
 use super::state::State;
 use super::wire::Request;
 
@@ -17,37 +19,29 @@ pub(super) async fn respond(state: &State, request: &Request) -> Answer {
         [] => Ok(json!({})),
         body => serde_json::from_slice(body).map_err(|error| error.to_string()),
     };
-    let result = match (request.head.method.as_str(), path, body) {
-        (_, _, Err(error)) => Err(error),
-        ("GET", "", _) => Ok(json!({"usage": USAGE})),
-        ("GET", "state", _) => Ok(control::describe(state)),
-        ("POST", "seed", Ok(body)) => Ok(seed(state, &body)),
-        ("POST", "code", _) => Ok(json!({"code": control::code(state)})),
-        ("POST", "expire", _) => {
-            state.lock().tokens.expire_all();
-            Ok(json!({"expired": true}))
-        }
-        ("POST", "kill-chain", _) => {
-            state.lock().tokens.kill_all();
-            Ok(json!({"killed": true}))
-        }
-        ("POST", "fault", Ok(body)) => {
-            control::set_fault(state, &body).await.map(|()| faults(state))
-        }
-        ("GET", "fault", _) => Ok(faults(state)),
-        ("DELETE", "fault", _) => {
+    let body = match body {
+        Ok(body) => body,
+        Err(error) => return render(400, &json!({"error": error})),
+    };
+    let result = match (request.head.method.as_str(), path) {
+        ("GET", "app") => match frame::page(state, request) {
+            Ok(page) => return page,
+            Err(error) => Err(error),
+        },
+        ("POST", "app/finish") => frame::finish(state, &body),
+        ("POST", "install") => Box::pin(frame::install(state, &body)).await,
+        ("POST", "event") => Box::pin(events::send(state, &body)).await,
+        ("POST", "uninstall") => Box::pin(events::uninstall(state, &body)).await,
+        ("POST", "reinstall") => events::reinstall(state, &body),
+        ("POST", "fault") => control::set_fault(state, &body).await.map(|()| faults(state)),
+        ("DELETE", "fault") => {
             control::clear_faults(state).await;
             Ok(faults(state))
         }
-        ("POST", "switch", Ok(body)) => control::throw(state, &body).map(|()| switches(state)),
-        ("GET", "switch", _) => Ok(switches(state)),
-        ("GET", "log", _) => Ok(json!(state.lock().journal.entries())),
-        ("DELETE", "log", _) => {
-            state.lock().journal.clear();
-            Ok(json!([]))
-        }
-        ("GET", "executions", _) => Ok(json!(state.lock().counters.marked())),
-        _ => return render(404, &json!({"error": "not a control", "usage": USAGE})),
+        (verb, path) => match plain(state, verb, path, &body) {
+            Some(result) => result,
+            None => return render(404, &json!({"error": "not a control", "usage": USAGE})),
+        },
     };
     match result {
         Ok(result) => render(200, &result),
@@ -55,12 +49,43 @@ pub(super) async fn respond(state: &State, request: &Request) -> Answer {
     }
 }
 
+/// What neither waits nor shows a page.
+fn plain(state: &State, verb: &str, path: &str, body: &Json) -> Option<Result<Json, String>> {
+    Some(Ok(match (verb, path) {
+        ("GET", "") => json!({"usage": USAGE}),
+        ("GET", "state") => control::describe(state),
+        ("POST", "seed") => seed(state, body),
+        ("POST", "code") => {
+            let (member_id, user_id) = (text(body, "member_id"), number(body, "user_id"));
+            json!({"code": control::code(state, member_id, user_id)})
+        }
+        ("POST", "expire") => {
+            state.lock().tokens.expire_all();
+            json!({"expired": true})
+        }
+        ("POST", "kill-chain") => {
+            state.lock().tokens.kill_all();
+            json!({"killed": true})
+        }
+        ("GET", "fault") => faults(state),
+        ("POST", "switch") => {
+            return Some(control::throw(state, body).map(|()| switches(state)));
+        }
+        ("GET", "switch") => switches(state),
+        ("GET", "log") => json!(state.lock().journal.entries()),
+        ("DELETE", "log") => {
+            state.lock().journal.clear();
+            json!([])
+        }
+        ("GET", "executions") => json!(state.lock().counters.marked()),
+        _ => return None,
+    }))
+}
+
 /// A token response as the OAuth server gives it, plus what else a gateway must be told.
 fn seed(state: &State, body: &Json) -> Json {
-    let member_id = body.get("member_id").and_then(Json::as_str);
-    let user_id = body.get("user_id").and_then(Json::as_u64);
-    let user_id = user_id.and_then(|id| u32::try_from(id).ok());
-    let seed = control::seed(state, member_id, user_id);
+    let (member_id, user_id) = (text(body, "member_id"), number(body, "user_id"));
+    let seed = control::seed(state, member_id, user_id, text(body, "portal_url"));
     let mut response = seed.token_response;
     if let Some(fields) = response.as_object_mut() {
         fields.insert("client_id".to_owned(), json!(seed.client_id));
@@ -68,6 +93,14 @@ fn seed(state: &State, body: &Json) -> Json {
         fields.insert("webhook".to_owned(), json!(seed.webhook));
     }
     response
+}
+
+fn text<'a>(body: &'a Json, name: &str) -> Option<&'a str> {
+    body.get(name).and_then(Json::as_str)
+}
+
+fn number(body: &Json, name: &str) -> Option<u32> {
+    body.get(name).and_then(Json::as_u64).and_then(|number| u32::try_from(number).ok())
 }
 
 fn faults(state: &State) -> Json {
@@ -84,10 +117,15 @@ fn render(status: u16, json: &Json) -> Answer {
     Answer::with_body(status, "application/json", body)
 }
 
-const USAGE: [&str; 13] = [
+const USAGE: [&str; 18] = [
     "GET    /sandbox/state       counters, tokens, faults, switches",
-    "POST   /sandbox/seed        a fresh pair; optional JSON {member_id, user_id}",
-    "POST   /sandbox/code        an authorization code",
+    "POST   /sandbox/seed        a fresh pair; optional JSON {member_id, user_id, portal_url}",
+    "POST   /sandbox/code        an authorization code; optional JSON {member_id, user_id}",
+    "GET    /sandbox/app         a page with the app in it; ?url=, user_id=, member_id=",
+    "POST   /sandbox/install     the same without a browser: {\"url\": ...}",
+    "POST   /sandbox/event       {\"event\": \"ONAPPINSTALL\", \"url\": ...}",
+    "POST   /sandbox/uninstall   all tokens die; with {\"url\": ...} the app is told",
+    "POST   /sandbox/reinstall   the app is installed anew",
     "POST   /sandbox/expire      all access tokens expire now",
     "POST   /sandbox/kill-chain  all refresh tokens become invalid_grant",
     "GET    /sandbox/fault       the faults that are on",

@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::answer::{Answer, ApiError, Payload};
 use super::portal::Call;
 use super::text;
+use super::tokens::Owner;
 use super::value::Value;
-use super::{batch, crm, files};
+use super::{batch, crm, files, people};
 
 /// A method of versions 1 and 2.
 #[derive(Clone, Copy, Debug)]
@@ -117,24 +118,21 @@ const METHODS: &[Method] = &[
 ];
 
 fn profile(call: &mut Call<'_>, _params: &Value) -> Outcome {
-    Outcome::of(Value::map([
-        ("ID", call.session.user_id.to_string().into()),
-        ("ADMIN", true.into()),
-        ("NAME", "Ada".into()),
-        ("LAST_NAME", "Lovelace".into()),
-        ("PERSONAL_GENDER", "F".into()),
-        ("TIME_ZONE", "Europe/London".into()),
-    ]))
+    Outcome::of(people::profile(call.session.user_id))
 }
 
 fn app_info(call: &mut Call<'_>, _params: &Value) -> Outcome {
-    let mut info = super::oauth::app_info(call.state, call.inner, &call.session.member_id);
+    let session = &call.session;
+    let owner = Owner { member_id: session.member_id.clone(), user_id: session.user_id };
+    let expires = session.expires;
+    let mut info = super::oauth::app_info(call.state, call.inner, &owner, expires);
+    let installed = info.get("install").and_then(|install| install.get("installed")).cloned();
     for (key, value) in [
         ("ID", Value::from(1_i64)),
         ("CODE", call.state.identity.client_id.as_str().into()),
         ("VERSION", Value::from(1_i64)),
         ("STATUS", "L".into()),
-        ("INSTALLED", true.into()),
+        ("INSTALLED", installed.unwrap_or(Value::Null)),
         ("PAYMENT_EXPIRED", "N".into()),
         ("DAYS", Value::Null),
         ("LANGUAGE_ID", "en".into()),
@@ -145,23 +143,12 @@ fn app_info(call: &mut Call<'_>, _params: &Value) -> Outcome {
     Outcome::of(info)
 }
 
-fn user(id: u32) -> Value {
-    Value::map([
-        ("ID", id.to_string().into()),
-        ("ACTIVE", true.into()),
-        ("NAME", "Ada".into()),
-        ("LAST_NAME", "Lovelace".into()),
-        ("EMAIL", format!("user{id}@example.com").into()),
-        ("UF_DEPARTMENT", Value::list([Value::Int(1)])),
-    ])
-}
-
 fn user_current(call: &mut Call<'_>, _params: &Value) -> Outcome {
-    Outcome::of(user(call.session.user_id))
+    Outcome::of(people::user(call.session.user_id))
 }
 
 fn user_get(_call: &mut Call<'_>, params: &Value) -> Outcome {
-    let users: Vec<Value> = (1..=3).map(user).collect();
+    let users: Vec<Value> = (1..=3).map(people::user).collect();
     Outcome::page(&users, params).1
 }
 

@@ -1,4 +1,4 @@
-//! The OAuth server: `/oauth/token/`, `/oauth/authorize/` and its own `app.info`.
+//! The OAuth server: `/oauth/token/` and its own `app.info`.
 
 use super::answer::{Answer, ApiError, Disguise, Format};
 use super::auth;
@@ -6,6 +6,7 @@ use super::faults::Fault;
 use super::modes::OauthMode;
 use super::params;
 use super::state::{Inner, State};
+use super::switches::{OauthAnswer, Switches};
 use super::text;
 use super::tokens::{Owner, Pair};
 use super::value::Value;
@@ -36,6 +37,7 @@ pub(super) fn token(state: &State, request: &Request, fault: Option<&Fault<Oauth
 pub(super) fn token_response(state: &State, inner: &Inner, pair: &Pair) -> Value {
     let oauth = state.oauth_url(&inner.switches);
     let domain = oauth.split("://").nth(1).unwrap_or_default();
+    let portal = state.url_of(inner, &pair.owner.member_id);
     Value::map([
         ("access_token", pair.access_token.as_str().into()),
         ("expires", pair.expires.into()),
@@ -44,7 +46,7 @@ pub(super) fn token_response(state: &State, inner: &Inner, pair: &Pair) -> Value
         ("domain", domain.into()),
         ("server_endpoint", format!("{oauth}/rest/").into()),
         ("status", "L".into()),
-        ("client_endpoint", format!("{}/rest/", state.portal_url(&inner.switches)).into()),
+        ("client_endpoint", format!("{portal}/rest/").into()),
         ("member_id", pair.owner.member_id.as_str().into()),
         ("user_id", i64::from(pair.owner.user_id).into()),
         ("refresh_token", pair.refresh_token.as_str().into()),
@@ -53,26 +55,27 @@ pub(super) fn token_response(state: &State, inner: &Inner, pair: &Pair) -> Value
 
 /// What the OAuth server knows about an installation: the trusted source for `client_endpoint` and
 /// `member_id`.
-pub(super) fn app_info(state: &State, inner: &Inner, member_id: &str) -> Value {
-    let portal = state.portal_url(&inner.switches);
+pub(super) fn app_info(state: &State, inner: &Inner, owner: &Owner, expires: u64) -> Value {
+    let portal = state.url_of(inner, &owner.member_id);
     let domain = portal.split("://").nth(1).unwrap_or_default().to_owned();
-    let expires = text::iso8601(text::unix_seconds() + inner.switches.token_ttl_ms / 1_000);
+    let expires = text::iso8601(expires);
+    let installed = inner.switches.installed || inner.installs.finished(&owner.member_id);
     let install = Value::map([
-        ("installed", true.into()),
+        ("installed", installed.into()),
         ("version", "1".into()),
         ("status", "L".into()),
         ("scope", super::SCOPES.join(",").into()),
         ("domain", domain.into()),
         ("uri", "".into()),
         ("client_endpoint", format!("{portal}/rest/").into()),
-        ("member_id", member_id.into()),
+        ("member_id", owner.member_id.as_str().into()),
         ("member_type", "".into()),
     ]);
     Value::map([
         ("client_id", state.identity.client_id.as_str().into()),
         ("scope", "app".into()),
         ("expires", expires.into()),
-        ("user_id", i64::from(state.identity.user_id).into()),
+        ("user_id", i64::from(owner.user_id).into()),
         ("install", install),
     ])
 }
@@ -92,38 +95,9 @@ pub(super) fn rest(state: &State, request: &Request, method: &str) -> Answer {
         }
         Err(_unknown) => return bare(400, "invalid_client").answer(Format::Json, Disguise::Plain),
     };
-    let info = app_info(state, &inner, &owner.member_id);
+    let info = app_info(state, &inner, &owner, inner.tokens.expires(&token));
     drop(inner);
     Answer::of(200, &Value::map([("result", info)]), Format::Json)
-}
-
-/// Sends the browser back with a code. Who is not a known client sees a page and no redirect
-/// (Bitrix24 REST docs, OAuth).
-pub(super) fn authorize(state: &State, request: &Request) -> Answer {
-    let query = params::from_query(&request.head);
-    let text = |name: &str| query.get(name).and_then(Value::text).unwrap_or_default();
-    let mut inner = state.lock();
-    let back = inner.switches.redirect_uri.clone();
-    let Some(back) = back.filter(|_| text("client_id") == state.identity.client_id) else {
-        return Answer::with_body(200, "text/html; charset=UTF-8", "<p>Application not found</p>");
-    };
-    let owner =
-        Owner { member_id: state.identity.member_id.clone(), user_id: state.identity.user_id };
-    let code = inner.tokens.issue_code(owner);
-    let host = |url: String| url.split("://").nth(1).unwrap_or_default().to_owned();
-    let parameters = [
-        ("code", code),
-        ("state", text("state")),
-        ("domain", host(state.portal_url(&inner.switches))),
-        ("member_id", state.identity.member_id.clone()),
-        ("scope", super::SCOPES.join(",")),
-        ("server_domain", host(state.oauth_url(&inner.switches))),
-    ];
-    let pairs = parameters.map(|(name, value)| format!("{name}={}", params::encode(&value)));
-    let mark = if back.contains('?') { '&' } else { '?' };
-    let mut answer = Answer::new(302);
-    answer.set_header("Location", &format!("{back}{mark}{}", pairs.join("&")));
-    answer
 }
 
 fn granted(
@@ -137,6 +111,11 @@ fn granted(
     }
     let params = params::from_request(request);
     let text = |name: &str| params.get(name).and_then(Value::text).filter(|text| !text.is_empty());
+    let switches = inner.switches.clone();
+    let back = text("redirect_uri");
+    if switches.oauth_wants_redirect_uri && (back.is_none() || text("scope").is_none()) {
+        return Ok(Answer::html(400));
+    }
     let grant = text("grant_type").ok_or_else(|| missing("grant_type"))?;
     let client = text("client_id").ok_or_else(|| missing("client_id"))?;
     if client != state.identity.client_id {
@@ -145,26 +124,22 @@ fn granted(
     if text("client_secret").as_deref() != Some(&state.identity.client_secret) {
         return Err(bare(400, "invalid_client"));
     }
-    let switches = inner.switches.clone();
-    let pair = match grant.as_str() {
-        "authorization_code" => {
-            let code = text("code").ok_or_else(|| missing("code"))?;
-            inner.tokens.redeem(&code, &switches).map_err(refused)?
-        }
-        "refresh_token" => {
-            let refresh = text("refresh_token").ok_or_else(|| missing("refresh_token"))?;
-            inner.tokens.examine(&refresh, &switches).map_err(|code| refused(&code))?;
-            let kept = fault.is_some_and(|fault| {
-                matches!(fault.mode, OauthMode::SameRefreshToken | OauthMode::NoRefreshToken)
-            });
-            let pair = if kept {
-                inner.tokens.renew_access(&refresh, &switches)
-            } else {
-                inner.tokens.rotate(&refresh, &switches)
-            };
-            pair.ok_or_else(|| bare(400, "invalid_grant"))?
-        }
+    let name = match grant.as_str() {
+        "authorization_code" => "code",
+        "refresh_token" => "refresh_token",
         _ => return Err(bare(400, "unsupported_grant_type")),
+    };
+    let presented = text(name).ok_or_else(|| missing(name))?;
+    let owner = inner.tokens.owner_of_grant(&presented);
+    if owner.is_some_and(|owner| inner.installs.removed(&owner.member_id)) {
+        let code = &switches.uninstalled_refresh_code;
+        inner.tokens.turn_away(&presented, code);
+        return Err(refused(code));
+    }
+    let pair = if name == "code" {
+        inner.tokens.redeem(&presented, &switches).map_err(refused)?
+    } else {
+        refreshed(inner, &presented, &switches, fault)?
     };
     inner.counters.exchanges += 1;
     let mut response = token_response(state, inner, &pair);
@@ -173,7 +148,45 @@ fn granted(
         Some(OauthMode::OtherMember) => response.set("member_id", text::random_hex(16).into()),
         _ => {}
     }
-    Ok(Answer::of(200, &response, Format::Json))
+    Ok(match switches.oauth_answer {
+        OauthAnswer::Json => Answer::of(200, &response, Format::Json),
+        OauthAnswer::Redirect => redirected(&response, back.or(switches.redirect_uri).as_deref()),
+    })
+}
+
+fn refreshed(
+    inner: &mut Inner,
+    refresh: &str,
+    switches: &Switches,
+    fault: Option<&Fault<OauthMode>>,
+) -> Result<Pair, ApiError> {
+    inner.tokens.examine(refresh, switches).map_err(|code| refused(&code))?;
+    let kept = fault.is_some_and(|fault| {
+        matches!(fault.mode, OauthMode::SameRefreshToken | OauthMode::NoRefreshToken)
+    });
+    let pair = if kept {
+        inner.tokens.renew_access(refresh, switches)
+    } else {
+        inner.tokens.rotate(refresh, switches)
+    };
+    pair.ok_or_else(|| bare(400, "invalid_grant"))
+}
+
+/// An old portal's answer: the tokens in the query of a redirect, whoever the client is.
+fn redirected(response: &Value, back: Option<&str>) -> Answer {
+    let Some(back) = back else {
+        return Answer::html(400);
+    };
+    let mut pair = Value::EMPTY;
+    for name in ["access_token", "refresh_token", "expires_in", "member_id", "domain"] {
+        if let Some(value) = response.get(name) {
+            pair.set(name, value.clone());
+        }
+    }
+    let mark = if back.contains('?') { '&' } else { '?' };
+    let mut answer = Answer::html(302);
+    answer.set_header("Location", &format!("{back}{mark}{}", params::build_query(&pair)));
+    answer
 }
 
 /// An error of the token endpoint, with its status.

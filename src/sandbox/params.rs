@@ -88,6 +88,32 @@ pub(super) fn encode(text: &str) -> String {
     encoded
 }
 
+/// PHP's `http_build_query`: brackets in names, everything percent-encoded, spaces as `+`; empty
+/// arrays and nulls leave nothing behind.
+pub(super) fn build_query(value: &Value) -> String {
+    fn add(name: &str, value: &Value, pairs: &mut Vec<String>) {
+        let spell = |text: &str| encode(text).replace("%20", "+").replace('~', "%7E");
+        match value {
+            Value::Array(entries) => {
+                for (key, item) in entries {
+                    let inner =
+                        if name.is_empty() { key.clone() } else { format!("{name}[{key}]") };
+                    add(&inner, item, pairs);
+                }
+            }
+            Value::Bool(false) => pairs.push(format!("{}=0", spell(name))),
+            scalar => {
+                if let Some(text) = scalar.text() {
+                    pairs.push(format!("{}={}", spell(name), spell(&text)));
+                }
+            }
+        }
+    }
+    let mut pairs = Vec::new();
+    add("", value, &mut pairs);
+    pairs.join("&")
+}
+
 /// Puts `value` where the bracketed name says. PHP's rules for names: leading spaces go, a NUL ends
 /// the name, `.` and space become `_` before the first bracket, an unmatched `[` becomes `_`.
 fn assign(root: &mut Value, name: &str, value: Value) {
@@ -199,6 +225,14 @@ mod tests {
         check("a[b=1&%20c=+%2B", r#"{"a_b":"1","c":" +"}"#);
         check("x[a]junk[b]=1&=2&y", r#"{"x":{"a":"1"},"y":""}"#);
         check("100%=1&p=%zz", r#"{"100%":"1","p":"%zz"}"#);
+    }
+
+    #[test]
+    fn a_query_is_built_as_php_builds_it() {
+        let read = |json| serde_json::from_str::<Value>(json).unwrap();
+        let query =
+            build_query(&read(r#"{"a":{"b c":[1,true]},"n":null,"e":{},"f":false,"t":"~ &"}"#));
+        assert_eq!(query, "a%5Bb+c%5D%5B0%5D=1&a%5Bb+c%5D%5B1%5D=1&f=0&t=%7E+%26");
     }
 
     #[test]

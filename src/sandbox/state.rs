@@ -7,12 +7,14 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::faults::{Faults, is_down};
+use super::installs::Installs;
 use super::journal::{Counters, Entry, Journal};
 use super::limits::Meter;
 use super::records::Records;
 use super::switches::Switches;
 use super::text;
-use super::tokens::Tokens;
+use super::tokens::{Owner, Tokens};
+use super::wire::Head;
 
 /// Who this portal is.
 #[derive(Clone, Debug)]
@@ -82,6 +84,7 @@ pub(super) struct Closed {
 pub(super) struct Inner {
     pub(super) switches: Switches,
     pub(super) tokens: Tokens,
+    pub(super) installs: Installs,
     pub(super) faults: Faults,
     pub(super) counters: Counters,
     pub(super) meter: Meter,
@@ -95,6 +98,7 @@ impl State {
         let inner = Inner {
             switches,
             tokens: Tokens::new(),
+            installs: Installs::default(),
             faults: Faults::default(),
             counters: Counters::default(),
             meter: Meter::new(),
@@ -124,6 +128,24 @@ impl State {
         }
         let own = || format!("http://{}", self.addresses.portal);
         switches.portal_url.clone().unwrap_or_else(own)
+    }
+
+    /// `http://host:port` of one of the portals that live here.
+    pub(super) fn url_of(&self, inner: &Inner, member_id: &str) -> String {
+        let own = inner.installs.find(member_id).and_then(|install| install.portal_url.clone());
+        own.unwrap_or_else(|| self.portal_url(&inner.switches))
+    }
+
+    /// The portal that a request is meant for, by its `Host`.
+    pub(super) fn member_at(&self, inner: &Inner, head: &Head) -> String {
+        let named = head.header("host").and_then(|host| inner.installs.at(host));
+        named.unwrap_or(&self.identity.member_id).to_owned()
+    }
+
+    /// Whose browser it is, unless a request says otherwise.
+    pub(super) fn visitor(&self, inner: &Inner, head: &Head) -> Owner {
+        let user_id = inner.switches.browser_user.unwrap_or(self.identity.user_id);
+        Owner { member_id: self.member_at(inner, head), user_id }
     }
 
     /// `http://host:port` of the portal after a renaming.

@@ -98,6 +98,44 @@ pub struct Switches {
     pub oauth_url: Option<String>,
     /// Where `/oauth/authorize/` sends the browser back to: a setting of the app in Bitrix24.
     pub redirect_uri: Option<String>,
+    /// Where the app's page is posted, unless a request says otherwise: another setting of the app.
+    pub handler_url: Option<String>,
+    /// Where events are posted, unless a request says otherwise.
+    pub event_url: Option<String>,
+    /// Whether the request's own `redirect_uri` counts where the app has none, as on old portals.
+    pub redirect_uri_from_request: bool,
+    /// Whether a person is asked before the browser is sent back.
+    pub authorize_page: bool,
+    /// Whether the parameters of the way back come in any order; none is promised.
+    pub shuffle_redirect: bool,
+    /// Whose browser it is that comes to the portal; the seed's user if absent.
+    pub browser_user: Option<u32>,
+    /// Whether a code is used up by its exchange. Codes were signed blobs without a mark in 2017.
+    pub codes_work_once: bool,
+    /// Whether pages are given `APPLICATION_TOKEN` and `APPLICATION_SCOPE`, as newer portals do.
+    pub page_application_token: bool,
+    /// Whether an installation is complete without `BX24.installFinish()`, as that of an app
+    /// without a wizard.
+    pub installed: bool,
+    /// The code for refreshes and codes of a portal that has uninstalled the app.
+    pub uninstalled_refresh_code: String,
+    /// The code for its access tokens. Verdicts are cached, so several have been seen.
+    pub uninstalled_access_code: String,
+    /// How tokens are answered: old portals could redirect.
+    pub oauth_answer: OauthAnswer,
+    /// Whether the token endpoint wants `redirect_uri` and `scope`, as on old portals.
+    pub oauth_wants_redirect_uri: bool,
+}
+
+/// The two ways of answering with tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OauthAnswer {
+    /// 200 with JSON.
+    #[default]
+    Json,
+    /// 302 to the request's `redirect_uri`, with the tokens in its query.
+    Redirect,
 }
 
 impl Default for Switches {
@@ -128,6 +166,19 @@ impl Default for Switches {
             portal_url: None,
             oauth_url: None,
             redirect_uri: None,
+            handler_url: None,
+            event_url: None,
+            redirect_uri_from_request: false,
+            authorize_page: false,
+            shuffle_redirect: false,
+            browser_user: None,
+            codes_work_once: true,
+            page_application_token: true,
+            installed: true,
+            uninstalled_refresh_code: "NOT_INSTALLED".to_owned(),
+            uninstalled_access_code: "APPLICATION_NOT_FOUND".to_owned(),
+            oauth_answer: OauthAnswer::Json,
+            oauth_wants_redirect_uri: false,
         }
     }
 }

@@ -1,9 +1,14 @@
 //! Each rule of the protocol that the sandbox keeps, and each fault, over a real socket.
 
 mod batch;
+mod browsers;
+mod events;
 mod faults;
 mod files;
+mod handler;
+mod installs;
 mod oauth;
+mod old_portals;
 mod outages;
 mod rest;
 mod v3;

@@ -1,11 +1,17 @@
 //! Tokens as the OAuth server issues them: chains of pairs, one chain per authorization.
 
+mod history;
+
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::Instant;
 
+use self::history::History;
 use super::switches::{Rotation, Switches};
 use super::text;
 
@@ -17,11 +23,8 @@ pub(super) struct Tokens {
     codes: HashMap<String, (Owner, Instant)>,
     order: VecDeque<String>,
     chains: u64,
-    started: Instant,
     /// What happened to refresh tokens, the latest last.
-    pub(super) history: VecDeque<Event>,
-    /// How many events the history has lost to its limit.
-    forgotten: usize,
+    pub(super) history: History,
 }
 
 /// Whose rights a token has.
@@ -37,9 +40,16 @@ pub(super) struct Access {
     pub(super) owner: Owner,
     pub(super) issued: Instant,
     pub(super) expires: Instant,
-    dead: bool,
+    end: Option<End>,
     /// The number of the event that it was issued in.
     event: usize,
+}
+
+/// Why an access token is no good before its time is over.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum End {
+    Replaced,
+    Uninstalled,
 }
 
 #[derive(Clone, Debug)]
@@ -62,21 +72,6 @@ pub(super) struct Pair {
     pub(super) expires: u64,
 }
 
-/// A line of the history of refresh tokens; tokens appear as fingerprints only.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Event {
-    pub(super) at_ms: u64,
-    pub(super) chain: u64,
-    pub(super) presented: Option<String>,
-    pub(super) issued: Option<String>,
-    pub(super) outcome: String,
-    /// The fault that hit the answer.
-    pub(super) fault: Option<String>,
-    /// When the portal first took the access token that was issued with it: proof that the answer
-    /// had arrived.
-    pub(super) used_ms: Option<u64>,
-}
-
 /// What the portal finds out about an access token.
 #[derive(Clone, Debug)]
 pub(super) enum Verdict {
@@ -86,7 +81,7 @@ pub(super) enum Verdict {
     Expired,
     /// A refresh has replaced it.
     Replaced,
-    /// Nobody has issued it.
+    /// Nobody has issued it, or an uninstallation has ended it.
     Unknown,
 }
 
@@ -98,9 +93,7 @@ impl Tokens {
             codes: HashMap::new(),
             order: VecDeque::new(),
             chains: 0,
-            started: Instant::now(),
-            history: VecDeque::new(),
-            forgotten: 0,
+            history: History::new(),
         }
     }
 
@@ -108,7 +101,15 @@ impl Tokens {
     pub(super) fn issue(&mut self, owner: Owner, switches: &Switches) -> Pair {
         self.chains += 1;
         let pair = self.pair(owner, self.chains, switches);
-        self.note(self.chains, None, Some(&pair.refresh_token), "seeded");
+        self.history.note(self.chains, None, Some(&pair.refresh_token), "seeded");
+        pair
+    }
+
+    /// An access token that comes without a refresh token, as events bring it.
+    pub(super) fn issue_access(&mut self, owner: Owner, switches: &Switches) -> Pair {
+        self.chains += 1;
+        let pair = self.pair(owner, self.chains, switches);
+        self.refresh.remove(&pair.refresh_token);
         pair
     }
 
@@ -120,9 +121,25 @@ impl Tokens {
         code
     }
 
+    /// As [`Tokens::issue_code`], of six digits: what a person types in when the app has no address
+    /// that a browser could be sent to.
+    pub(super) fn issue_short_code(&mut self, owner: Owner) -> String {
+        let code = self.issue_code(owner);
+        let number = u32::from_str_radix(code.get(..8).unwrap_or_default(), 16).unwrap_or(0);
+        let short = format!("{:06}", number % 1_000_000);
+        if let Some(entry) = self.codes.remove(&code) {
+            self.codes.insert(short.clone(), entry);
+        }
+        short
+    }
+
     /// Exchanges a code; `Err` is the error code.
     pub(super) fn redeem(&mut self, code: &str, switches: &Switches) -> Result<Pair, &'static str> {
-        match self.codes.remove(code) {
+        let found = self.codes.remove(code);
+        if let Some(entry) = found.clone().filter(|_| !switches.codes_work_once) {
+            self.codes.insert(code.to_owned(), entry);
+        }
+        match found {
             Some((owner, expires)) if expires > Instant::now() => Ok(self.issue(owner, switches)),
             Some(_) => Err("expired_token"),
             None => Err("invalid_grant"),
@@ -147,7 +164,7 @@ impl Tokens {
         };
         if let Err(code) = &verdict {
             let chain = found.as_ref().map_or(0, |known| known.chain);
-            self.note(chain, Some(token), None, code);
+            self.history.note(chain, Some(token), None, code);
             let reused = found.is_some_and(|known| known.used.is_some());
             if reused && switches.reuse_kills_chain {
                 self.kill(|known| known.chain == chain);
@@ -164,10 +181,10 @@ impl Tokens {
         if switches.old_access_dies
             && let Some(access) = self.access.get_mut(&old)
         {
-            access.dead = true;
+            access.end = Some(End::Replaced);
         }
         let pair = self.pair(owner, chain, switches);
-        self.note(chain, Some(token), Some(&pair.refresh_token), "rotated");
+        self.history.note(chain, Some(token), Some(&pair.refresh_token), "rotated");
         Some(pair)
     }
 
@@ -177,7 +194,7 @@ impl Tokens {
         let mut pair = self.pair(known.owner, known.chain, switches);
         self.refresh.remove(&pair.refresh_token);
         token.clone_into(&mut pair.refresh_token);
-        self.note(known.chain, Some(token), None, "kept");
+        self.history.note(known.chain, Some(token), None, "kept");
         Some(pair)
     }
 
@@ -185,31 +202,60 @@ impl Tokens {
     pub(super) fn judge(&self, token: &str) -> Verdict {
         match self.access.get(token) {
             None => Verdict::Unknown,
-            Some(access) if access.dead => Verdict::Replaced,
+            Some(access) if access.end == Some(End::Uninstalled) => Verdict::Unknown,
+            Some(access) if access.end == Some(End::Replaced) => Verdict::Replaced,
             Some(access) if access.expires <= Instant::now() => Verdict::Expired,
             Some(access) => Verdict::Good(access.clone()),
         }
     }
 
+    /// When an access token expires, unix seconds.
+    pub(super) fn expires(&self, token: &str) -> u64 {
+        let left = |access: &Access| access.expires.saturating_duration_since(Instant::now());
+        text::unix_seconds() + self.access.get(token).map_or(0, |access| left(access).as_secs())
+    }
+
+    /// Whose access token this is or was.
+    pub(super) fn owner_of_access(&self, token: &str) -> Option<&Owner> {
+        self.access.get(token).map(|access| &access.owner)
+    }
+
+    /// Whose refresh token or code this is or was.
+    pub(super) fn owner_of_grant(&self, token: &str) -> Option<&Owner> {
+        let refresh = self.refresh.get(token).map(|known| &known.owner);
+        refresh.or_else(|| self.codes.get(token).map(|(owner, _)| owner))
+    }
+
+    /// Notes that a refresh token was refused for what has become of its portal.
+    pub(super) fn turn_away(&mut self, token: &str, code: &str) {
+        let chain = self.refresh.get(token).map_or(0, |known| known.chain);
+        self.history.note(chain, Some(token), None, code);
+    }
+
+    /// Ends every token and code of a portal for good.
+    pub(super) fn uninstall(&mut self, member_id: &str) {
+        let mine = |owner: &Owner| owner.member_id == member_id;
+        let accesses = self.access.values_mut().filter(|access| mine(&access.owner));
+        accesses.for_each(|access| access.end = Some(End::Uninstalled));
+        self.kill(|known| mine(&known.owner));
+        self.codes.retain(|_, (owner, _)| !mine(owner));
+    }
+
     /// Notes that the portal took an access token.
     pub(super) fn note_use(&mut self, token: &str) {
-        let now = text::millis(self.started.elapsed());
-        let number = self.access.get(token).and_then(|it| it.event.checked_sub(self.forgotten));
-        if let Some(event) = number.and_then(|number| self.history.get_mut(number)) {
-            event.used_ms.get_or_insert(now);
+        if let Some(access) = self.access.get(token) {
+            self.history.note_use(access.event);
         }
     }
 
     /// How many events there were.
     pub(super) fn events(&self) -> usize {
-        self.forgotten + self.history.len()
+        self.history.count()
     }
 
     /// Notes which fault hit the answer to the latest event.
     pub(super) fn note_fault(&mut self, name: String) {
-        if let Some(event) = self.history.back_mut() {
-            event.fault = Some(name);
-        }
+        self.history.note_fault(name);
     }
 
     /// The text of every token that is not forgotten.
@@ -236,7 +282,8 @@ impl Tokens {
     /// The access tokens that would be accepted, youngest first: fingerprint, age, time left.
     pub(super) fn live(&self) -> Vec<(String, u64, u64)> {
         let now = Instant::now();
-        let good = self.access.iter().filter(|(_, access)| !access.dead && access.expires > now);
+        let good =
+            self.access.iter().filter(|(_, access)| access.end.is_none() && access.expires > now);
         let mut live: Vec<_> = good
             .map(|(token, access)| {
                 let age = text::millis(now - access.issued);
@@ -262,7 +309,7 @@ impl Tokens {
             owner: owner.clone(),
             issued: now,
             expires: now + ttl,
-            dead: false,
+            end: None,
             event: self.events(),
         };
         let refresh = Refresh {
@@ -285,22 +332,6 @@ impl Tokens {
         }
         Pair { access_token, refresh_token, owner, expires_in: lifetime, expires }
     }
-
-    fn note(&mut self, chain: u64, presented: Option<&str>, issued: Option<&str>, outcome: &str) {
-        if self.history.len() == HISTORY_MAX {
-            self.history.pop_front();
-            self.forgotten += 1;
-        }
-        self.history.push_back(Event {
-            at_ms: text::millis(self.started.elapsed()),
-            chain,
-            presented: presented.map(text::fingerprint),
-            issued: issued.map(text::fingerprint),
-            outcome: outcome.to_owned(),
-            fault: None,
-            used_ms: None,
-        });
-    }
 }
 
 /// A token of today's wire format, 35 bytes in hex: expiry (little endian), app, portal and user
@@ -322,73 +353,5 @@ fn wire_token(expires: u64, user: u32) -> String {
 /// Bitrix24 REST docs, OAuth: a code must be exchanged within 30 seconds.
 const CODE_TTL: Duration = Duration::from_secs(30);
 const TOKENS_MAX: usize = 200_000;
-const HISTORY_MAX: usize = 100_000;
 const APP_NUMBER: u32 = 0x0001_4e2f;
 const PORTAL_NUMBER: u32 = 0x0000_a3c1;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn owner() -> Owner {
-        Owner { member_id: "m".to_owned(), user_id: 1269 }
-    }
-
-    #[test]
-    fn a_token_is_seventy_hex_digits_with_expiry_and_user_inside() {
-        let token = wire_token(0x0102_0304, 1269);
-        assert_eq!(token.len(), 70);
-        assert!(token.starts_with("04030201"));
-        assert_eq!(token.get(24..32), Some("000004f5"));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn strict_rotation_takes_a_refresh_token_once_and_kills_the_old_access_token() {
-        let (mut tokens, switches) = (Tokens::new(), Switches::default());
-        let first = tokens.issue(owner(), &switches);
-        assert!(tokens.examine(&first.refresh_token, &switches).is_ok());
-        let second = tokens.rotate(&first.refresh_token, &switches).unwrap();
-        assert!(matches!(tokens.judge(&first.access_token), Verdict::Replaced));
-        assert!(matches!(tokens.judge(&second.access_token), Verdict::Good(_)));
-        assert_eq!(tokens.examine(&first.refresh_token, &switches).unwrap_err(), "invalid_grant");
-        tokio::time::advance(Duration::from_hours(1)).await;
-        assert!(matches!(tokens.judge(&second.access_token), Verdict::Expired));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn lenient_rotation_and_the_grace_take_a_refresh_token_again() {
-        let lenient = Switches { rotation: Rotation::Lenient, ..Switches::default() };
-        let grace = Switches { reuse_grace_ms: 1_000, ..Switches::default() };
-        let mut tokens = Tokens::new();
-        let first = tokens.issue(owner(), &lenient);
-        tokens.rotate(&first.refresh_token, &lenient).unwrap();
-        assert!(tokens.examine(&first.refresh_token, &lenient).is_ok());
-        assert!(tokens.examine(&first.refresh_token, &grace).is_ok());
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(tokens.examine(&first.refresh_token, &grace).is_err());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_history_tells_when_an_access_token_was_first_taken() {
-        let (mut tokens, switches) = (Tokens::new(), Switches::default());
-        let first = tokens.issue(owner(), &switches);
-        let second = tokens.rotate(&first.refresh_token, &switches).unwrap();
-        for _ in 0..2 {
-            tokio::time::advance(Duration::from_millis(5)).await;
-            tokens.note_use(&second.access_token);
-        }
-        let used: Vec<_> = tokens.history.iter().map(|event| event.used_ms).collect();
-        assert_eq!(used, [None, Some(5)]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_code_works_once_and_for_thirty_seconds() {
-        let (mut tokens, switches) = (Tokens::new(), Switches::default());
-        let code = tokens.issue_code(owner());
-        assert!(tokens.redeem(&code, &switches).is_ok());
-        assert_eq!(tokens.redeem(&code, &switches).unwrap_err(), "invalid_grant");
-        let late = tokens.issue_code(owner());
-        tokio::time::advance(Duration::from_secs(31)).await;
-        assert_eq!(tokens.redeem(&late, &switches).unwrap_err(), "expired_token");
-    }
-}

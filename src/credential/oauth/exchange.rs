@@ -78,6 +78,7 @@ pub(super) async fn send(
         tracing::debug!(%server, %error, "no connection to the OAuth server");
         RefreshFailure::unsent(match error {
             TransportError::Name(_) => "name",
+            TransportError::Private => "private_address",
             TransportError::Connect(_) => "connect",
             TransportError::Timeout => "connect_timeout",
             TransportError::Tls(_) if error.date_fault().is_some() => "tls_date",

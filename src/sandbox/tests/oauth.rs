@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{Bench, Reply, call};
-use crate::sandbox::{Options, Rotation, Seed};
+use crate::sandbox::{Options, Rotation, Seed, text};
 
 async fn refresh(bench: &Bench, seed: &Seed) -> Reply {
     bench.form("/oauth/token/", &body(seed, &seed.refresh_token)).await
@@ -76,34 +76,18 @@ async fn every_mistake_has_its_status() {
 }
 
 #[tokio::test]
-async fn the_browser_comes_back_with_a_code_that_works_once() {
-    let bench = Bench::start().await;
-    bench.control.switch(&json!({"redirect_uri": "http://127.0.0.1:9/cb?x=1"})).unwrap();
-    let target = format!("/oauth/authorize/?client_id={}&state=s%20t", bench.seed.client_id);
-    let reply = bench.get(&target).await;
-    let location = reply.head.lines().find_map(|line| line.strip_prefix("Location: ")).unwrap();
-    assert_eq!(reply.status, 302);
-    assert!(location.starts_with("http://127.0.0.1:9/cb?x=1&code="));
-    assert!(location.contains("&state=s%20t&"));
-    let code = location.split("code=").nth(1).unwrap().split('&').next().unwrap();
-    let body = format!(
-        "grant_type=authorization_code&client_id={}&client_secret={}&code={code}",
-        bench.seed.client_id, bench.seed.client_secret
-    );
-    assert_eq!(bench.form("/oauth/token/", &body).await.status, 200);
-    assert_eq!(bench.form("/oauth/token/", &body).await.error(), "invalid_grant");
-    assert_eq!(bench.get("/oauth/authorize/?client_id=x").await.status, 200, "a page, no redirect");
-}
-
-#[tokio::test]
 async fn app_info_of_the_oauth_host_names_client_and_installation() {
     let bench = Bench::with(Options::apart()).await;
+    bench.control.switch(&json!({"token_ttl_ms": 86_400_000})).unwrap();
     let target = format!("/rest/app.info?auth={}", bench.seed.access_token);
     let reply = call(bench.sandbox.oauth_address(), "GET", &target, &[], b"").await;
     let info = reply.result();
     assert_eq!(info["client_id"], bench.seed.client_id);
     assert_eq!(info["install"]["member_id"], bench.seed.member_id);
     assert_eq!(info["install"]["client_endpoint"], bench.seed.token_response["client_endpoint"]);
+    let later = |hours: u64| text::iso8601(text::unix_seconds() + hours * 3_600);
+    let expires = info["expires"].as_str().unwrap();
+    assert!(*expires > *later(0) && *expires < *later(2), "this token's own: {expires}");
     let bad = call(bench.sandbox.oauth_address(), "GET", "/rest/app.info?auth=x", &[], b"").await;
     assert_eq!(bad.error(), "invalid_client");
 }
@@ -116,4 +100,58 @@ async fn many_portals_live_at_one_address() {
     assert_eq!(reply["member_id"], other.member_id);
     assert_eq!(reply["user_id"], 7);
     assert_eq!(bench.bearer("/rest/profile").await.status, 200, "chains are independent");
+}
+
+#[tokio::test]
+async fn app_info_names_the_owner_of_the_token_and_the_owners_own_portal() {
+    let bench = Bench::with(Options::apart()).await;
+    let port = bench.sandbox.address().port();
+    let other = bench.control.seed_at(
+        "ffffffffffffffffffffffffffffffff",
+        3,
+        &format!("http://localhost:{port}/"),
+    );
+    let target = format!("/rest/app.info?auth={}", other.access_token);
+    let info = call(bench.sandbox.oauth_address(), "GET", &target, &[], b"").await.result();
+    assert_eq!(info["user_id"], 3);
+    assert_eq!(info["install"]["member_id"], other.member_id);
+    assert_eq!(info["install"]["domain"], format!("localhost:{port}"));
+    assert_eq!(info["install"]["client_endpoint"], format!("http://localhost:{port}/rest/"));
+    assert_eq!(other.portal_url, format!("http://localhost:{port}"));
+    let renewed = refresh(&bench, &other).await.json();
+    assert_eq!(renewed["client_endpoint"], format!("http://localhost:{port}/rest/"));
+    let first = format!("/rest/app.info?auth={}", bench.seed.access_token);
+    let info = call(bench.sandbox.oauth_address(), "GET", &first, &[], b"").await.result();
+    assert_eq!(
+        (&info["user_id"], &info["install"]["domain"]),
+        (&json!(1), &json!(bench.sandbox.address().to_string()))
+    );
+}
+
+#[tokio::test]
+async fn a_token_is_good_at_its_own_portal_only_where_portals_have_names_of_their_own() {
+    let bench = Bench::start().await;
+    let other = bench.control.seed_at("ffffffffffffffffffffffffffffffff", 3, "http://other.test");
+    let ask = async |token: &str| {
+        let head = format!(
+            "GET /rest/profile?auth={token} HTTP/1.1\r\nHost: other.test\r\nConnection: close\r\n\r\n"
+        );
+        super::parse(&super::send(bench.sandbox.address(), head.as_bytes()).await)
+    };
+    assert_eq!(ask(&other.access_token).await.status, 200);
+    assert_eq!(ask(&bench.seed.access_token).await.error(), "invalid_token");
+}
+
+#[tokio::test]
+async fn users_have_names_of_their_own() {
+    let bench = Bench::start().await;
+    let other = bench.control.seed_for(&bench.seed.member_id, 2);
+    let name = async |token: &str| {
+        let user = bench.get(&format!("/rest/user.current?auth={token}")).await.result();
+        let profile = bench.get(&format!("/rest/profile?auth={token}")).await.result();
+        assert_eq!((&user["ID"], &user["LAST_NAME"]), (&profile["ID"], &profile["LAST_NAME"]));
+        (user["NAME"].as_str().unwrap().to_owned(), profile["ADMIN"] == true)
+    };
+    assert_eq!(name(&bench.seed.access_token).await, ("Ada".to_owned(), true));
+    assert_eq!(name(&other.access_token).await, ("Grace".to_owned(), false));
 }

@@ -97,14 +97,14 @@ async fn serve_without_any_configuration_starts_and_says_how_to_connect_a_portal
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_sandbox_prints_three_calls_and_its_gateway_answers_them() {
+async fn the_sandbox_prints_calls_to_try_and_its_gateway_answers_them() {
     let home = TempDir::new().unwrap();
     let Some((mut sandbox, told)) = start(&["sandbox"], &home, true, "Stop with Ctrl-C").await
     else {
         return;
     };
     let calls = told.lines().filter(|line| line.contains("curl ")).count();
-    assert_eq!(calls, 3, "{told}");
+    assert_eq!(calls, 4, "{told}");
     let after = told.split("stands at http://").nth(1).unwrap();
     let portal: SocketAddr = after.split_whitespace().next().unwrap().parse().unwrap();
 
@@ -114,6 +114,16 @@ async fn the_sandbox_prints_three_calls_and_its_gateway_answers_them() {
     assert_eq!(expire.status, 200);
     let answer = http::get(default_address(), "/rest/profile").await;
     assert_eq!((answer.status, answer.field("x-b24-replayed")), (200, Some("expired_token")));
+
+    // What Bitrix24 keeps of an application leads to this gateway.
+    let settings = http::get(portal, "/sandbox/switch").await.json();
+    let at = |path: &str| serde_json::json!(format!("http://localhost:8026{path}"));
+    assert_eq!(settings["redirect_uri"], at("/oauth/callback"));
+    assert_eq!(settings["handler_url"], at("/install"));
+    assert_eq!(settings["event_url"], at("/events"));
+    for said in ["click \"Connect\"", "/sandbox/app", "/sandbox/event"] {
+        assert!(told.contains(said), "{told}");
+    }
 
     let pid = sandbox.0.id().to_string();
     assert!(Command::new("kill").args(["-s", "INT", &pid]).status().unwrap().success());
