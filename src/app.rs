@@ -29,6 +29,8 @@ use crate::portal::Portals;
 use crate::store::{OpenError, Origin, SqliteStore, StateDirectory, StoreError};
 use crate::transport::{Connector, TransportError};
 
+use self::desk::Rooms;
+
 /// The running gateway.
 #[derive(Debug)]
 pub struct App {
@@ -45,6 +47,7 @@ pub struct App {
     alerts: Alerts,
     addresses: Vec<String>,
     admin_url: String,
+    callback_url: String,
     /// Its lock keeps other processes out for as long as this one lives.
     _state: StateDirectory,
 }
@@ -109,7 +112,7 @@ impl App {
         let sockets =
             config.gateway.listen.iter().map(Bound::bind).collect::<Result<Vec<_>, _>>()?;
         let (admin, admin_address) = listen(config.admin.listen).await?;
-        let (callback, _) = listen(config.callback.listen).await?;
+        let (callback, callback_address) = listen(config.callback.listen).await?;
         let store = Arc::new(SqliteStore::open(&state, &config.store).await?);
         let origin = Origin::new(state.path(), &config.store)?;
         let connector = Connector::new(None)?;
@@ -153,11 +156,13 @@ impl App {
             .await
             .map_err(|source| StartError::System { what: "opening the control socket", source })?;
         let side_doors = vec![
-            tokio::spawn(control.serve(desk::desk(
-                portals.clone(),
-                custody.clone(),
-                (store.clone(), origin),
-            ))),
+            tokio::spawn(control.serve(desk::desk(Rooms {
+                portals: portals.clone(),
+                custody: custody.clone(),
+                store: (store.clone(), origin),
+                connect: connect.clone(),
+                readiness: readiness.clone(),
+            }))),
             tokio::spawn(pages.serve(admin)),
             tokio::spawn(crate::callback::serve(callback, connect.clone())),
             tokio::spawn(connect.work_on_letters()),
@@ -166,6 +171,7 @@ impl App {
         Ok(Self {
             addresses: sockets.iter().map(Bound::address).collect(),
             admin_url,
+            callback_url: format!("http://{callback_address}/"),
             config,
             _state: state,
             gateway,
@@ -189,6 +195,11 @@ impl App {
     /// Where the operator looks.
     pub fn admin_url(&self) -> &str {
         &self.admin_url
+    }
+
+    /// Where browsers and Bitrix24's servers come back to.
+    pub fn callback_url(&self) -> &str {
+        &self.callback_url
     }
 
     /// The portals being served.

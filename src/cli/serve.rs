@@ -57,6 +57,7 @@ fn announce(app: &App, waits: Option<String>) {
         tracing::info!(%address, "gateway listening");
     }
     tracing::info!(address = app.admin_url(), "status page");
+    tracing::info!(address = app.callback_url(), "logins, installations and events come in");
     let portals = app.portals().all();
     if let Some(waits) = waits {
         tracing::info!("{waits}");
