@@ -14,6 +14,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admin; // the operator's listener
+mod admin_api; // and that its API is as it is described
 mod alerts; // who is told when a portal or the store needs a human
 mod answers; // what portals and networks do wrong, and what becomes of it
 mod arrived; // portals that the configuration does not name
