@@ -22,7 +22,7 @@ impl Listener {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let app = served.clone();
-                tokio::spawn(async move { app.answer(stream, page).await });
+                tokio::spawn(async move { Box::pin(app.answer(stream, page)).await });
             }
         });
         app

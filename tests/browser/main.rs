@@ -5,7 +5,8 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::string_slice,
-    reason = "a test fails loudly"
+    clippy::needless_pass_by_value,
+    reason = "a test fails loudly, and json!() stands where it is used"
 )]
 
 #[path = "../support/mod.rs"]

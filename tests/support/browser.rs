@@ -1,4 +1,4 @@
-//! A real browser: Chromium, driven over WebDriver (<https://www.w3.org/TR/webdriver2/>) by a
+//! A real browser: Chromium, driven over `WebDriver` (<https://www.w3.org/TR/webdriver2/>) by a
 //! chromedriver of its own. Everything waits for the browser, so tests need a runtime with threads
 //! besides the one that they run on.
 
@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
@@ -88,7 +88,7 @@ impl Manner {
         let (driver, address) = start_driver();
         let mut browser = Browser { driver, address, session: String::new(), profile };
         let session = browser.ask("POST", "/session", &wanted);
-        browser.session = session["sessionId"].as_str().unwrap().to_owned();
+        session["sessionId"].as_str().unwrap().clone_into(&mut browser.session);
         browser
     }
 }
@@ -143,17 +143,15 @@ impl Browser {
 
     /// Waits until `look` sees something, and gives that.
     pub fn wait_until<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+        let step = Duration::from_millis(20);
+        for _ in 0..PATIENCE.as_millis() / step.as_millis() {
             if let Some(seen) = look() {
                 return seen;
             }
-            if Instant::now() > deadline {
-                self.screenshot("failed");
-                panic!("not so: {what}; {} shows\n{}", self.url(), self.source());
-            }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(step);
         }
+        self.screenshot("failed");
+        panic!("not so: {what}; {} shows\n{}", self.url(), self.source());
     }
 
     /// The cookies that the shown page gets.
