@@ -19,7 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior, timeout_at};
 
 use crate::config;
 use crate::credential::{Custody, unix_now};
-use crate::portal::Portals;
+use crate::portal::{Closed, Portals};
 use crate::store::StoreError;
 use crate::transport::Connector;
 
@@ -121,6 +121,8 @@ impl Scene {
         let portals = self.portals.all();
         let mut sightings: Vec<_> = portals
             .iter()
+            // An operator knows what they have taken out of service themselves.
+            .filter(|portal| portal.standing.closed() != Some(Closed::Disabled))
             .filter_map(|portal| Sighting::of_portal(&portal.name, &portal.status()))
             .collect();
         sightings.push(Sighting::of_store(self.store_fails()));
@@ -138,3 +140,6 @@ impl Scene {
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a shutdown waits for alerts on their way.
 const STOP_MAX: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;

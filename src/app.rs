@@ -1,5 +1,6 @@
 //! Puts the rooms together once, waits for signals, and takes them apart in the right order.
 
+mod arrived;
 mod desk;
 mod keeper;
 mod reload;
@@ -15,7 +16,7 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
-use crate::admin::{Admin, Readiness};
+use crate::admin::{self, Admin, Readiness};
 use crate::alerts::Alerts;
 use crate::config::Config;
 use crate::connect::{Connect, Means};
@@ -27,6 +28,8 @@ use crate::gateway::worker::Workers;
 use crate::portal::Portals;
 use crate::store::{OpenError, Origin, SqliteStore, StateDirectory, StoreError};
 use crate::transport::{Connector, TransportError};
+
+use self::desk::Rooms;
 
 /// The running gateway.
 #[derive(Debug)]
@@ -44,6 +47,7 @@ pub struct App {
     alerts: Alerts,
     addresses: Vec<String>,
     admin_url: String,
+    callback_url: String,
     /// Its lock keeps other processes out for as long as this one lives.
     _state: StateDirectory,
 }
@@ -108,14 +112,15 @@ impl App {
         let sockets =
             config.gateway.listen.iter().map(Bound::bind).collect::<Result<Vec<_>, _>>()?;
         let (admin, admin_address) = listen(config.admin.listen).await?;
-        let (callback, _) = listen(config.callback.listen).await?;
+        let (callback, callback_address) = listen(config.callback.listen).await?;
         let store = Arc::new(SqliteStore::open(&state, &config.store).await?);
         let origin = Origin::new(state.path(), &config.store)?;
         let connector = Connector::new(None)?;
         let oauth = OAuth::new(connector.clone());
         let custody = Arc::new(Custody::new(store.clone(), oauth, Handle::current()));
         let portals = Arc::new(Portals::default());
-        reload::populate(&portals, &config, &custody, &connector).await?;
+        let means = reload::Means { custody: &custody, registry: &*store, connector: &connector };
+        reload::populate(&portals, &config, &means).await?;
         let admin_url = format!("http://{admin_address}/");
         let spool = state.path().to_owned();
         let gateway = Arc::new(Gateway::new(
@@ -135,6 +140,15 @@ impl App {
             config: config.clone(),
         }));
         let readiness = Arc::new(Readiness::new(portals.clone(), custody.clone()));
+        let pages = Admin::new(admin::Means {
+            readiness: readiness.clone(),
+            portals: portals.clone(),
+            custody: custody.clone(),
+            connect: connect.clone(),
+            config: config.clone(),
+            addresses: sockets.iter().map(Bound::address).collect(),
+        })
+        .map_err(|source| StartError::System { what: "drawing random numbers", source })?;
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = Workers::start(&gateway, &sockets, count)
             .map_err(|source| StartError::System { what: "starting workers", source })?;
@@ -142,14 +156,14 @@ impl App {
             .await
             .map_err(|source| StartError::System { what: "opening the control socket", source })?;
         let side_doors = vec![
-            tokio::spawn(control.serve(desk::desk(
-                portals.clone(),
-                custody.clone(),
-                (store.clone(), origin),
-            ))),
-            tokio::spawn(
-                Admin::new(readiness.clone(), portals.clone(), custody.clone()).serve(admin),
-            ),
+            tokio::spawn(control.serve(desk::desk(Rooms {
+                portals: portals.clone(),
+                custody: custody.clone(),
+                store: (store.clone(), origin),
+                connect: connect.clone(),
+                readiness: readiness.clone(),
+            }))),
+            tokio::spawn(pages.serve(admin)),
             tokio::spawn(crate::callback::serve(callback, connect.clone())),
             tokio::spawn(connect.work_on_letters()),
         ];
@@ -157,6 +171,7 @@ impl App {
         Ok(Self {
             addresses: sockets.iter().map(Bound::address).collect(),
             admin_url,
+            callback_url: format!("http://{callback_address}/"),
             config,
             _state: state,
             gateway,
@@ -180,6 +195,11 @@ impl App {
     /// Where the operator looks.
     pub fn admin_url(&self) -> &str {
         &self.admin_url
+    }
+
+    /// Where browsers and Bitrix24's servers come back to.
+    pub fn callback_url(&self) -> &str {
+        &self.callback_url
     }
 
     /// The portals being served.

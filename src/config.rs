@@ -65,7 +65,8 @@ pub enum Listen {
 pub struct Gateway {
     /// Where tools connect.
     pub listen: Vec<Listen>,
-    /// The portal of a request that names none; set when there is exactly one, or by the operator.
+    /// The portal of a request that names none; set when there is exactly one, or by the operator,
+    /// who may name one that comes by itself.
     pub default_portal: Option<String>,
     /// Host names accepted besides the loopback names and the portals' domains: lower case,
     /// without a port, IPv6 without brackets.
@@ -258,6 +259,18 @@ impl Alerts {
             _ => false,
         };
         webhook && self.command == other.command
+    }
+}
+
+impl Config {
+    /// The applications that take portals in which install them.
+    pub fn open_apps(&self) -> impl Iterator<Item = &Arc<App>> {
+        self.apps.values().filter(|app| app.accept_installs)
+    }
+
+    /// Where Bitrix24's installation page of an application has to point.
+    pub fn install_url(&self) -> String {
+        format!("{}/install", self.callback.public_url)
     }
 }
 

@@ -9,6 +9,7 @@ mod logins;
 mod operate;
 mod recent;
 mod verify;
+mod welcome;
 
 pub use events::{EventError, EventOutcome};
 pub use form::Form;
@@ -38,7 +39,9 @@ pub struct Connect {
     pub(in crate::connect) connector: Connector,
     pub(in crate::connect) config: Arc<ArcSwap<Config>>,
     pub(in crate::connect) logins: Logins,
-    pub(in crate::connect) recent: Recent,
+    pub(in crate::connect) recent: Arc<Recent>,
+    /// What operators change, one thing at a time: what is written down and what is served agree.
+    pub(in crate::connect) operating: tokio::sync::Mutex<()>,
 }
 
 /// What it works with.
@@ -67,7 +70,8 @@ impl Connect {
             connector,
             config,
             logins: Logins::default(),
-            recent: Recent::default(),
+            recent: Arc::default(),
+            operating: tokio::sync::Mutex::default(),
         }
     }
 

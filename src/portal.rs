@@ -1,15 +1,17 @@
 //! One portal: where it lives, how it reads tokens, whose credential is lent for it, its budget.
 
+mod arrival;
 mod budget;
 mod holder;
 mod place;
 mod portals;
 mod standing;
 
+pub use arrival::{Arrival, NameTaken};
 pub use budget::Budget;
 pub use holder::Holder;
 pub use portals::Portals;
-pub use standing::{Closed, Standing};
+pub use standing::{Closed, DISABLED, Standing, UNINSTALLED};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -18,7 +20,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 use tokio::time::Instant;
 
-use crate::config::{self, Endpoint, Inject, Refresh};
+use crate::config::{self, Access, Endpoint, Inject, Refresh};
 use crate::credential::{Credential, Custody, State, Status};
 use crate::transport::Connector;
 
@@ -125,7 +127,14 @@ impl Portal {
         let same_place = old.url == settings.url && old.inject == settings.inject;
         let no_files = old.ca_file.is_none() && settings.ca_file.is_none();
         let same_pace = old.plan == settings.plan && old.refresh == settings.refresh;
-        same_place && no_files && same_pace
+        let same_way_in = match (&self.holder, &settings.access) {
+            (Holder::Application(_), Access::Application(_)) => true,
+            (Holder::IncomingWebhook(old), Access::IncomingWebhook(new)) => {
+                old.user_id == new.user_id && old.secret.matches(new.secret.expose())
+            }
+            _ => false,
+        };
+        same_place && no_files && same_pace && same_way_in
     }
 
     /// The credential, unless the portal is opened by an incoming webhook.
@@ -141,10 +150,25 @@ impl Portal {
         let status = self.holder.status();
         let state = match self.standing.closed() {
             None => return status,
-            Some(Closed::Disabled) => State::Paused { code: "disabled".to_owned() },
-            Some(Closed::Uninstalled) => State::Dead { code: "uninstalled".to_owned() },
+            Some(Closed::Disabled) => State::Paused { code: DISABLED.to_owned() },
+            Some(Closed::Uninstalled) => State::Dead { code: UNINSTALLED.to_owned() },
         };
         Arc::new(Status { state, ..Status::clone(&status) })
+    }
+
+    /// Whether this is its stable key, by its credential or by how it came.
+    pub fn has_member_id(&self, member_id: &str) -> bool {
+        let is_it = |known: &str| known.eq_ignore_ascii_case(member_id);
+        self.holder.status().member_id.as_deref().is_some_and(is_it)
+            || self.standing.facts().arrived.as_ref().is_some_and(|it| is_it(&it.member_id))
+    }
+
+    /// Domains where it does not live any more, perhaps: what the configuration says, and the one
+    /// that it came under.
+    fn older_domains(&self) -> impl Iterator<Item = String> {
+        let url = &self.settings.url;
+        let came_under = self.name.contains(['.', ':']).then(|| self.name.clone());
+        [url.host.clone(), url.authority()].into_iter().chain(came_under)
     }
 
     /// Where it is reached now; wait-free.
@@ -185,3 +209,6 @@ impl Slot {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

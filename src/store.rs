@@ -85,8 +85,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ) -> Pending<'a, Option<StoredCredential>>;
 
     /// Gives an arriving chain a seat, after its first exchange: as [`Store::add`] does for a new one,
-    /// with its pair sealed anew where its generation changes. Fails with [`StoreError::Superseded`]
-    /// when the chain is not at `link`, and with [`StoreError::Unknown`] when it is not arriving.
+    /// with its pair sealed anew where its generation changes: a spare keeps its own. What was
+    /// received for it must have been committed before. Fails with
+    /// [`StoreError::Superseded`] when the chain is not at `link`, with [`StoreError::Unknown`] when
+    /// it is not arriving, and with [`StoreError::Sealed`] when it does not open.
     fn take_seat<'a>(&'a self, link: Link<'a>, seat: Seat) -> Pending<'a, Added>;
 
     /// Turns an arriving chain away: its pair turned out to be of no use. It becomes history, like a
@@ -186,6 +188,11 @@ impl Record {
             facts: Facts::default(),
             answers: Vec::new(),
         }
+    }
+
+    /// Its chains that are not history, those that do not open among them.
+    fn chains(&self) -> impl Iterator<Item = &Result<StoredCredential, StoreError>> {
+        self.credential.iter().chain(&self.spares).chain(&self.arriving)
     }
 
     /// The record of a portal, made if there is none.

@@ -4,6 +4,8 @@
 //! never made" and "the connection broke" mean different things to a caller that must not send a
 //! request twice.
 
+mod public;
+
 use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,6 +29,16 @@ use crate::config::Endpoint;
 #[derive(Clone)]
 pub struct Connector {
     tls: TlsConnector,
+    reach: Reach,
+}
+
+/// Which addresses a connector dials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// Any: the operator has named the host.
+    Anywhere,
+    /// Those of the public internet: somebody else has.
+    PublicOnly,
 }
 
 /// Why there is no connection. No variant means that anything was sent.
@@ -35,6 +47,9 @@ pub enum TransportError {
     /// The host name does not resolve.
     #[error("the name does not resolve")]
     Name(#[source] io::Error),
+    /// The host is not on the public internet, and this connector goes nowhere else.
+    #[error("the name leads to an address of this machine or of a private network")]
+    Private,
     /// Nobody answers at the address.
     #[error("the connection is refused or unreachable")]
     Connect(#[source] io::Error),
@@ -149,7 +164,15 @@ impl Connector {
                 .with_no_client_auth()
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { tls: TlsConnector::from(Arc::new(config)) })
+        Ok(Self { tls: TlsConnector::from(Arc::new(config)), reach: Reach::Anywhere })
+    }
+
+    /// The same for hosts that no operator has named: refuses addresses of this machine and of
+    /// private networks. Asked at every dial, of the very address that is dialled, so that a name
+    /// that leads elsewhere the second time gains nothing.
+    #[must_use]
+    pub fn public_only(&self) -> Self {
+        Self { tls: self.tls.clone(), reach: Reach::PublicOnly }
     }
 
     /// Connects within `limit`, which covers name, TCP and TLS together.
@@ -165,7 +188,7 @@ impl Connector {
     }
 
     async fn connect_unbounded(&self, endpoint: &Endpoint) -> Result<Stream, TransportError> {
-        let tcp = connect_tcp(endpoint).await?;
+        let tcp = connect_tcp(endpoint, self.reach).await?;
         if !endpoint.tls {
             return Ok(Stream::Plain(tcp));
         }
@@ -184,22 +207,29 @@ impl std::fmt::Debug for Connector {
 
 /// Tries the addresses one after another, each for a share of the time: a dead IPv6 route must not
 /// use up what IPv4 would need.
-async fn connect_tcp(endpoint: &Endpoint) -> Result<TcpStream, TransportError> {
+async fn connect_tcp(endpoint: &Endpoint, reach: Reach) -> Result<TcpStream, TransportError> {
     let addresses = tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port))
         .await
         .map_err(TransportError::Name)?;
-    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    let mut last = None;
     for address in addresses {
+        if reach == Reach::PublicOnly && !public::is_public(address.ip()) {
+            last = last.or(Some(TransportError::Private));
+            continue;
+        }
         match tokio::time::timeout(PER_ADDRESS, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
                 stream.set_nodelay(true).map_err(TransportError::Connect)?;
                 return Ok(stream);
             }
-            Ok(Err(error)) => last = error,
-            Err(_elapsed) => last = io::Error::from(io::ErrorKind::TimedOut),
+            Ok(Err(error)) => last = Some(TransportError::Connect(error)),
+            Err(_elapsed) => {
+                last = Some(TransportError::Connect(io::Error::from(io::ErrorKind::TimedOut)));
+            }
         }
     }
-    Err(TransportError::Connect(last))
+    let nothing = || TransportError::Connect(io::Error::from(io::ErrorKind::AddrNotAvailable));
+    Err(last.unwrap_or_else(nothing))
 }
 
 fn read_roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, TransportError> {
@@ -306,5 +336,26 @@ mod tests {
             assert_eq!(date(days), expected);
         }
         assert_eq!(date_of(UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01");
+    }
+
+    #[tokio::test]
+    async fn a_connector_for_the_public_internet_dials_nothing_of_this_machine() {
+        let connector = Connector::new(None).unwrap();
+        for bind in ["127.0.0.1:0", "[::1]:0"] {
+            // A machine without IPv6 has nothing to refuse.
+            let Ok(listener) = tokio::net::TcpListener::bind(bind).await else { continue };
+            let address = listener.local_addr().unwrap();
+            for host in [address.ip().to_string(), "localhost".to_owned()] {
+                let endpoint = Endpoint { tls: false, host, port: address.port() };
+                let refused = connector.public_only().connect(&endpoint, PER_ADDRESS).await;
+                assert!(matches!(refused, Err(TransportError::Private)), "{endpoint}: {refused:?}");
+            }
+            let accepted = listener.accept();
+            let nobody = tokio::time::timeout(Duration::from_millis(50), accepted).await;
+            nobody.unwrap_err();
+            let host = address.ip().to_string();
+            let endpoint = Endpoint { tls: false, host, port: address.port() };
+            connector.connect(&endpoint, PER_ADDRESS).await.unwrap();
+        }
     }
 }

@@ -6,6 +6,7 @@ use tracing::field::display;
 
 use super::subject::{Condition, Subject};
 use super::watch::{Change, Fact};
+use crate::portal::UNINSTALLED;
 
 /// An alert as it is delivered.
 pub(super) fn json(change: &Change, admin_url: &str) -> String {
@@ -56,6 +57,10 @@ fn sentence(subject: &Subject, fact: &Fact) -> String {
              server, the gateway keeps asking and loses nothing."
         ),
         Condition::Paused => format!("Portal {portal} is paused ({code}): {}.", refusal(code)),
+        Condition::Dead if code == UNINSTALLED => format!(
+            "Portal {portal} is dead ({code}): the application was removed in the portal, and calls \
+             are refused; install it there again, its tokens are kept until then."
+        ),
         Condition::Dead => format!(
             "Portal {portal} is dead ({code}): {}, and its calls fail once the last access token has \
              expired; get new tokens and run `b24gate portal import {portal} < token.json` on the \
@@ -170,6 +175,7 @@ mod tests {
         for (condition, code, said) in [
             (Condition::Dead, Some("invalid_grant"), "`b24gate portal import acme < token.json`"),
             (Condition::Dead, Some("NOT_INSTALLED"), "no longer installed"),
+            (Condition::Dead, Some("uninstalled"), "calls are refused; install it there again"),
             (Condition::Paused, Some("PAYMENT_REQUIRED"), "pay, and it goes on by itself"),
             (Condition::Paused, Some("invalid_client"), "correct them in the configuration"),
             (Condition::Paused, Some("wrong_client"), "client_secret"),

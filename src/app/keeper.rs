@@ -18,12 +18,19 @@ pub(super) async fn keep(portals: Arc<Portals>) {
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        for portal in portals.all() {
-            if let Some(credential) = portal.credential()
-                && portal.standing.closed().is_none()
-            {
-                credential.tend(portal.renew_every());
-            }
+        look(&portals);
+    }
+}
+
+fn look(portals: &Portals) {
+    for portal in portals.all() {
+        if let Some(credential) = portal.credential()
+            && portal.standing.closed().is_none()
+        {
+            credential.tend(portal.renew_every());
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

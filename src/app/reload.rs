@@ -3,62 +3,101 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::app::arrived::{self, Found};
 use crate::app::{App, StartError};
 use crate::config::{self, Access, Config};
 use crate::credential::{Credential, Custody};
 use crate::portal::{Holder, Portal, Portals, Remembered, Standing};
-use crate::store::Record;
+use crate::store::{Record, Registry};
 use crate::transport::{Connector, TransportError};
 
-/// Makes `portals` what `config` says: all of it, or nothing. A portal that has not changed stays,
-/// with its connections; one that has keeps its credential.
+/// What portals are made with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Means<'a> {
+    pub(super) custody: &'a Arc<Custody>,
+    pub(super) registry: &'a dyn Registry,
+    pub(super) connector: &'a Connector,
+}
+
+/// Makes `portals` what `config` says, and what came by itself through its applications: all of it,
+/// or nothing. A portal that has not changed stays, with its connections; one that has keeps its
+/// credential.
 pub(super) async fn populate(
     portals: &Portals,
     config: &Config,
-    custody: &Arc<Custody>,
-    connector: &Connector,
+    means: &Means<'_>,
 ) -> Result<(), StartError> {
-    let mut records = custody.store().load().await?;
+    let _nobody_else = portals.changing().await;
+    let mut records = means.custody.store().load().await?;
     let mut made = Vec::new();
     for settings in config.portals.values() {
-        if let Some(portal) = portals.by_name(&settings.name).filter(|it| it.fits(settings)) {
-            made.push(portal);
-            continue;
-        }
         let at = records.iter().position(|record| record.portal == settings.name);
         let record = at.map(|at| records.swap_remove(at));
-        made.push(make(portals, settings, record, custody, connector).await?);
+        if let Some(portal) = portals.by_name(&settings.name).filter(|it| it.fits(settings)) {
+            made.push((portal, settings.access.clone()));
+            continue;
+        }
+        let portal = Box::pin(make(portals, settings, record, means)).await?;
+        made.push((portal, settings.access.clone()));
     }
-    for portal in made {
-        if let Some(settings) = config.portals.get(&portal.name) {
-            if let (Some(credential), Access::Application(app)) =
-                (portal.credential(), &settings.access)
-            {
-                credential.set_app(app.clone());
-            }
+    // From here on nothing fails.
+    let mut names: Vec<_> = config.portals.keys().cloned().collect();
+    for found in records.into_iter().filter_map(|record| arrived::find(config, record)) {
+        names.push(found.arrival.name.clone());
+        let access = Access::Application(found.arrival.app.clone());
+        made.push((Box::pin(serve_arrived(portals, found, means)).await, access));
+    }
+    // Those that came by themselves first: where two say that they live at one domain, it is the
+    // operator's.
+    for (portal, access) in made.into_iter().rev() {
+        if let (Some(credential), Access::Application(app)) = (portal.credential(), access) {
+            credential.set_app(app);
         }
         portals.put(portal);
     }
-    let names: Vec<_> = config.portals.keys().map(String::as_str).collect();
-    portals.retain(&names);
     portals.set_default(config.gateway.default_portal.as_deref());
+    portals.retain(&names.iter().map(String::as_str).collect::<Vec<_>>());
     Ok(())
+}
+
+/// A portal that came by itself: as it is served, or as the store has it.
+async fn serve_arrived(portals: &Portals, found: Found, means: &Means<'_>) -> Arc<Portal> {
+    let Found { arrival, lost } = found;
+    let before = portals.by_name(&arrival.name).filter(|it| it.is_arrived(&arrival.arrived));
+    if let Some(portal) = &before
+        && let Some(credential) = portal.credential()
+        && credential.app().oauth_server == arrival.app.oauth_server
+    {
+        return portal.clone();
+    }
+    if lost {
+        let noted =
+            means.registry.note_arrival(&arrival.name, &arrival.arrived, &arrival.endpoint).await;
+        if let Err(error) = noted {
+            tracing::warn!(portal = %arrival.name, %error, "how it came is not written down");
+        }
+    }
+    Portal::arrived(arrival, before.as_deref(), means.custody, means.connector).await
 }
 
 async fn make(
     portals: &Portals,
     settings: &Arc<config::Portal>,
     record: Option<Record>,
-    custody: &Arc<Custody>,
-    connector: &Connector,
+    means: &Means<'_>,
 ) -> Result<Arc<Portal>, TransportError> {
+    let custody = means.custody;
     let connector = match &settings.ca_file {
-        None => connector.clone(),
+        None => means.connector.clone(),
         Some(path) => Connector::new(Some(path))?,
     };
     let remembered = record.as_ref().map_or_else(Remembered::default, |record| Remembered {
         inject: record.inject,
-        endpoint: record.endpoint.clone(),
+        // Nobody confirms where a webhook's portal moves to.
+        endpoint: match settings.access {
+            Access::Application(_) => record.endpoint.clone(),
+            Access::IncomingWebhook(_) => None,
+        },
     });
     if let Some(moved) = remembered.endpoint.as_ref().filter(|place| **place != settings.url) {
         tracing::warn!(
@@ -77,12 +116,11 @@ async fn make(
         Access::IncomingWebhook(webhook) => Holder::IncomingWebhook(webhook.clone()),
         Access::Application(app) => {
             let held = before.as_ref().and_then(|portal| portal.credential());
-            Holder::Application(match held {
-                Some(credential) => credential.clone(),
-                None => {
-                    let name = settings.name.clone();
-                    Credential::open(name, app.clone(), custody.clone(), record).await
-                }
+            Holder::Application(if let Some(credential) = held {
+                credential.clone()
+            } else {
+                let name = settings.name.clone();
+                Credential::open(name, app.clone(), custody.clone(), record).await
             })
         }
     };
@@ -102,7 +140,9 @@ impl App {
                 return;
             }
         };
-        if config.portals.is_empty() && !self.config.load().portals.is_empty() {
+        let before = self.config.load_full();
+        let nothing_is_left = config.apps.is_empty() && !before.apps.is_empty();
+        if config.portals.is_empty() && (!before.portals.is_empty() || nothing_is_left) {
             // A file that is being written in place is empty for a moment.
             tracing::error!(
                 "configuration NOT reloaded, the old one stays: the new one has no portals; \
@@ -111,13 +151,14 @@ impl App {
             return;
         }
         self.forget_left_places(&config).await;
-        let populated = populate(&self.portals, &config, &self.custody, &self.connector).await;
-        if let Err(error) = populated {
+        let Self { custody, connector, .. } = self;
+        let means = Means { custody, registry: &*self.store, connector };
+        if let Err(error) = populate(&self.portals, &config, &means).await {
             tracing::error!(%error, "configuration NOT reloaded, the old one stays");
             return;
         }
         let now = Arc::new(config);
-        let before = self.config.swap(now.clone());
+        self.config.store(now.clone());
         if before.gateway.listen != now.gateway.listen
             || before.admin.listen != now.admin.listen
             || before.callback.listen != now.callback.listen
@@ -127,7 +168,7 @@ impl App {
         }
         self.gateway.reconfigure(now.gateway.clone());
         self.alerts.reconfigure(now.alerts.clone());
-        tracing::info!(portals = now.portals.len(), "configuration reloaded");
+        tracing::info!(portals = self.portals.names().len(), "configuration reloaded");
     }
 
     /// An operator who enters a new address means that one, not where the portal once moved.
@@ -145,3 +186,6 @@ impl App {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use crate::config::{Config, Fault, Plan, Portal};
+use crate::config::{Access, Callback, Config, Endpoint, Fault, Plan, Portal};
 
 use super::output::{complain, say};
 use super::{Exit, Global};
@@ -68,13 +68,29 @@ fn settings(config: &Config) -> Vec<Finding> {
         None => "configuration: there is no file, the defaults hold".to_owned(),
     })];
     findings.extend(config.warnings.iter().cloned().map(Finding::Note));
-    if config.portals.is_empty() {
+    if config.admin.password.is_some() {
+        findings.push(Finding::Right("admin: password_file holds a password".to_owned()));
+    }
+    findings.extend(callback(config).map(Finding::Note));
+    let open = config.open_apps();
+    findings.extend(open.map(|app| {
+        let (name, url) = (&app.name, config.install_url());
+        Finding::Note(format!("apps.{name}: portals that install it are taken in at {url}"))
+    }));
+    if config.portals.is_empty() && config.open_apps().next().is_none() {
         let text =
             "portals: there is none; add [apps.main] and [portals.NAME] to the configuration";
         findings.push(Finding::Note(text.to_owned()));
     }
     for portal in config.portals.values() {
         let name = &portal.name;
+        if let Access::IncomingWebhook(webhook) = &portal.access {
+            let user = webhook.user_id;
+            findings.push(Finding::Note(format!(
+                "portals.{name}: calls run with the rights of user {user}, whose incoming webhook it \
+                 holds; nobody renews it, and it ends when it is deleted in the portal"
+            )));
+        }
         findings.extend(portal.ca_file.as_deref().map(|file| ca_file(portal, file)));
         if portal.plan != Plan::Unlimited {
             findings.push(Finding::Note(format!(
@@ -83,6 +99,28 @@ fn settings(config: &Config) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Where Bitrix24 and browsers come back to, seen from outside.
+fn callback(config: &Config) -> Option<String> {
+    let Callback { listen, public_url } = &config.callback;
+    let here = listen.ip().to_canonical().is_loopback();
+    let public = Endpoint::of_url(public_url).is_some_and(|url| !url.is_loopback());
+    match (here, public) {
+        (true, true) => Some(format!(
+            "callback: {listen} is reached from this machine only; a reverse proxy or a tunnel has to \
+             pass on to it what comes to {public_url}"
+        )),
+        (false, true) => Some(format!(
+            "callback: {listen} speaks HTTP; something in front of it has to speak https:// for \
+             {public_url}"
+        )),
+        (false, false) => Some(format!(
+            "callback: {listen} is reached from other machines, and public_url {public_url} leads \
+             them to themselves; write the address that is entered in Bitrix24"
+        )),
+        (true, false) => None,
+    }
 }
 
 fn on_the_network(config: &Config, report: &mut Report) -> std::io::Result<()> {

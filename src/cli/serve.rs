@@ -3,6 +3,7 @@
 use super::output::complain;
 use super::{Exit, Global};
 use crate::app::{App, Source};
+use crate::config::Config;
 use crate::store::StateDirectory;
 
 /// Runs the gateway until it is told to stop.
@@ -27,9 +28,9 @@ pub(super) fn run(global: &Global) -> Exit {
     };
     let source = Source::File(global.config.clone());
     let served = runtime.block_on(async {
-        let names: Vec<_> = config.portals.keys().cloned().collect();
+        let waits = waits_for_installs(&config);
         let app = Box::pin(App::start(config, state)).await?;
-        announce(&app, &names);
+        announce(&app, waits);
         Box::pin(app.run(source)).await
     });
     match served {
@@ -41,21 +42,37 @@ pub(super) fn run(global: &Global) -> Exit {
     }
 }
 
+/// What is said where portals come by themselves.
+fn waits_for_installs(config: &Config) -> Option<String> {
+    let apps: Vec<_> = config.open_apps().map(|app| app.name.as_str()).collect();
+    (!apps.is_empty()).then(|| {
+        let url = config.install_url();
+        format!("portals that install {} are taken in at {url}", apps.join(", "))
+    })
+}
+
 /// The first lines of the log: where to call, and what is missing before a call can succeed.
-fn announce(app: &App, portals: &[String]) {
+fn announce(app: &App, waits: Option<String>) {
     for address in app.addresses() {
         tracing::info!(%address, "gateway listening");
     }
     tracing::info!(address = app.admin_url(), "status page");
-    if portals.is_empty() {
+    tracing::info!(address = app.callback_url(), "logins, installations and events come in");
+    let portals = app.portals().all();
+    if let Some(waits) = waits {
+        tracing::info!("{waits}");
+    } else if portals.is_empty() {
         tracing::warn!(
             "no portal is configured: add [apps.main] and [portals.NAME] to b24gate.toml (see \
              config.example.toml), then `b24gate portal import NAME < token.json`"
         );
     }
-    for portal in app.portals().all() {
+    for portal in portals {
         let status = portal.status();
-        if portal.credential().is_some_and(|credential| credential.current().is_none()) {
+        if portal.standing.closed().is_some() {
+            let code = status.state.code();
+            tracing::warn!(portal = %portal.name, state = status.word(), code, "portal NOT served");
+        } else if portal.credential().is_some_and(|credential| credential.current().is_none()) {
             tracing::warn!(
                 portal = %portal.name, state = status.word(),
                 "no credential: `b24gate portal import {} < token.json`", portal.name

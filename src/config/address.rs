@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use http::uri::PathAndQuery;
 
 use super::values::echo;
-use super::{Endpoint, Listen};
+use super::{Endpoint, IncomingWebhook, Listen};
+use crate::secret::Secret;
 
 /// `127.0.0.1:8024`, `[::1]:8024`, `localhost:8024`.
 pub(super) fn socket(text: &str) -> Result<SocketAddr, String> {
@@ -42,14 +43,14 @@ pub(super) fn listen(text: &str, resolve: impl Fn(&str) -> PathBuf) -> Result<Li
     Ok(Listen::Unix(path))
 }
 
-/// Refuses an address that other machines can reach.
-pub(super) fn require_loopback(address: SocketAddr) -> Result<(), String> {
+/// Refuses an address that other machines can reach; `because` says why that must not be, and the
+/// mend besides another address.
+pub(super) fn require_loopback(address: SocketAddr, because: &str) -> Result<(), String> {
     if address.ip().to_canonical().is_loopback() {
         return Ok(());
     }
     Err(format!(
-        "{address} can be reached from other machines, and keys for clients and passwords are not \
-         supported by this version; listen on 127.0.0.1 or [::1]"
+        "{address} can be reached from other machines, and {because} listen on 127.0.0.1 or [::1]"
     ))
 }
 
@@ -82,8 +83,8 @@ pub(super) fn endpoint(text: &str) -> Result<Endpoint, String> {
     let endpoint = Endpoint { tls, host, port: port.unwrap_or(if tls { 443 } else { 80 }) };
     if tail.starts_with("/rest/") {
         return Err(format!(
-            "looks like an incoming webhook, which is not supported by this version as a \
-             credential; write \"{endpoint}\" and name an app"
+            "looks like an incoming webhook, which a portal takes as webhook_url_file, \
+             webhook_url_env or webhook_url; here write \"{endpoint}\""
         ));
     }
     if !matches!(tail, "" | "/") {
@@ -92,14 +93,45 @@ pub(super) fn endpoint(text: &str) -> Result<Endpoint, String> {
     Ok(endpoint)
 }
 
-/// A whole URL: where it leads, and its path and query, which may be a credential.
-pub(super) fn webhook(text: &str) -> Result<(Endpoint, &str), String> {
+/// A URL split before its path.
+fn split(text: &str) -> Result<(Endpoint, &str), String> {
     let Some((scheme, rest)) = text.split_once("://") else {
         return Err("must be a URL that begins with https://".to_owned());
     };
     let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
     let (authority, target) = rest.split_at(end);
-    let server = endpoint(&format!("{scheme}://{authority}"))?;
+    Ok((endpoint(&format!("{scheme}://{authority}"))?, target))
+}
+
+/// `https://acme.bitrix24.com/rest/<user>/<secret>/`: where it leads, the user and the secret.
+pub(super) fn incoming_webhook(text: &str) -> Result<(Endpoint, IncomingWebhook), String> {
+    let (portal, path) = split(text)?;
+    let form = || format!("write it as \"{portal}/rest/<user>/<secret>/\", as Bitrix24 shows it");
+    let rest = path.strip_prefix("/rest/").ok_or_else(|| {
+        let form = form();
+        format!("is not the URL of an incoming webhook; {form}")
+    })?;
+    let mut parts = rest.strip_suffix('/').unwrap_or(rest).split('/');
+    let (user, secret, more) = (parts.next(), parts.next(), parts.next());
+    if more.is_some() {
+        return Err(format!("has something behind the secret, such as a method; {}", form()));
+    }
+    let user = user.filter(|user| user.bytes().all(|byte| byte.is_ascii_digit()));
+    let Some(user_id) = user.and_then(|user| user.parse().ok()).filter(|user| *user > 0) else {
+        return Err(format!("has no number of a user behind /rest/; {}", form()));
+    };
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    match secret.filter(|secret| (1..=SECRET_BYTES_MAX).contains(&secret.len())) {
+        Some(secret) if secret.bytes().all(plain) => {
+            Ok((portal, IncomingWebhook { user_id, secret: Secret::new(secret) }))
+        }
+        _ => Err(format!("has no secret of letters and digits behind the user; {}", form())),
+    }
+}
+
+/// A whole URL: where it leads, and its path and query, which may be a credential.
+pub(super) fn webhook(text: &str) -> Result<(Endpoint, &str), String> {
+    let (server, target) = split(text)?;
     let target = if target.is_empty() { "/" } else { target };
     let plain = target.starts_with('/') && target.bytes().all(|byte| byte.is_ascii_graphic());
     if !plain || target.contains(['#', '\\']) || target.parse::<PathAndQuery>().is_err() {
@@ -170,5 +202,7 @@ fn is_host(host: &str) -> bool {
     host.len() <= 253 && host.split('.').all(label) && !numeric
 }
 
+/// Bitrix24's own have some 16 bytes.
+const SECRET_BYTES_MAX: usize = 128;
 /// `sun_path` holds 108 bytes with the closing zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;

@@ -129,15 +129,21 @@ fn assemble(sections: Sections<'_>, found: &mut Findings<'_>) -> Result<Config, 
         table.finish(found);
     }
     let names: Vec<_> = portals.iter().map(|(name, _)| name.clone()).collect();
-    let apps = portals::apps(apps, found);
+    let (apps, unencrypted) = portals::apps(apps, found);
     let portals = portals::portals(portals, &apps, found);
+    if let Ok(portals) = &portals {
+        portals::check_unencrypted(&unencrypted, portals, found);
+    }
     let mut gateway = checked_gateway?;
-    gateway.default_portal = portals::default_portal(gateway.default_portal, &names, &place, found);
+    let place = (&place, &apps);
+    gateway.default_portal = portals::default_portal(gateway.default_portal, &names, place, found);
+    let (portals, admin) = (portals?, checked_admin?);
+    let warnings = portals.values().filter_map(|portal| portals::warning(portal));
     Ok(Config {
         source: None,
-        warnings: portals.values().filter_map(|portal| portals::warning(portal)).collect(),
+        warnings: listeners::warning(&admin).into_iter().chain(warnings).collect(),
         gateway: gateway.into(),
-        admin: checked_admin?,
+        admin,
         callback: checked_callback?,
         store: checked_store?,
         alerts: checked_alerts?.into(),

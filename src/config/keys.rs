@@ -102,8 +102,8 @@ pub(super) static ADMIN: Section = Section {
     named: false,
     keys: &[
         defaults("listen", r#""127.0.0.1:8025""#),
-        only("expose_tokens", "false"),
-        later("password_file"),
+        key("password_file"),
+        defaults("expose_tokens", "false"),
     ],
 };
 
@@ -143,7 +143,7 @@ pub(super) static APP: Section = Section {
         defaults("oauth_server", r#""https://oauth.bitrix24.tech""#),
         key("scope"),
         key("redirect_uri"),
-        only("accept_installs", "false"),
+        defaults("accept_installs", "false"),
     ],
 };
 
@@ -154,14 +154,14 @@ pub(super) static PORTAL: Section = Section {
     keys: &[
         key("url"),
         key("app"),
+        key("webhook_url_file"),
+        key("webhook_url_env"),
+        key("webhook_url"),
         defaults("inject", r#""auto""#),
         defaults("refresh", r#""lazy""#),
         defaults("plan", r#""standard""#),
         only("batching", r#""off""#),
         key("ca_file"),
         defaults("allow_http", "false"),
-        later("webhook_url"),
-        later("webhook_url_file"),
-        later("webhook_url_env"),
     ],
 };

@@ -46,12 +46,37 @@ pub(super) fn gateway(
 
 /// `[admin]`
 pub(super) fn admin(table: &mut Table<'_>, found: &mut Findings<'_>) -> Result<Admin, Reported> {
+    let guarded = table.gives("password_file");
     let listen = table.required(found, "listen", |value| {
         let address = address::socket(values::plain(value)?)?;
-        address::require_loopback(address)?;
+        if !guarded {
+            address::require_loopback(address, NO_PASSWORD)?;
+        }
         Ok(address)
     });
-    Ok(Admin { listen: listen?, password: None, expose_tokens: false })
+    let base = found.base();
+    let password = table.optional(found, "password_file", |value| {
+        let path = base.join(values::text(value)?);
+        let password = secrets::from_file(&path)?;
+        if password.expose().chars().count() < PASSWORD_CHARS_MIN {
+            let path = path.display();
+            let text =
+                format!("{path} holds fewer than {PASSWORD_CHARS_MIN} characters; lengthen it");
+            return Err(text.into());
+        }
+        Ok(password)
+    });
+    let expose_tokens = table.required(found, "expose_tokens", values::boolean);
+    Ok(Admin { listen: listen?, password: password?, expose_tokens: expose_tokens? })
+}
+
+/// What works and should be better.
+pub(super) fn warning(admin: &Admin) -> Option<String> {
+    admin.expose_tokens.then(|| {
+        "admin: expose_tokens = true: whoever reaches the admin listener can have the access token of every \
+         portal, and use it past the gateway; write expose_tokens = false unless you must"
+            .to_owned()
+    })
 }
 
 /// `[callback]`
@@ -62,7 +87,11 @@ pub(super) fn callback(
     let listen =
         table.required(found, "listen", |value| Ok(address::socket(values::plain(value)?)?));
     let public_url = table.required(found, "public_url", |value| {
-        Ok(address::endpoint(values::plain(value)?)?.to_string())
+        let url = address::endpoint(values::plain(value)?)?;
+        if !url.tls && !url.is_loopback() {
+            return Err(PLAIN_PUBLIC_URL.into());
+        }
+        Ok(url.to_string())
     });
     Ok(Callback { listen: listen?, public_url: public_url? })
 }
@@ -122,7 +151,7 @@ fn table_listen(table: &mut Table<'_>, found: &mut Findings<'_>) -> Result<Vec<L
     let one = |value: &Value<'_>| {
         let listen = address::listen(values::plain(value)?, |path| base.join(path))?;
         if let Listen::Tcp(address) = listen {
-            address::require_loopback(address)?;
+            address::require_loopback(address, NO_KEYS)?;
         }
         Ok(listen)
     };
@@ -169,6 +198,13 @@ fn store_url(value: &Value<'_>) -> Result<String, Flaws> {
     Ok(url)
 }
 
+const NO_KEYS: &str = "keys for clients are not supported by this version;";
+const NO_PASSWORD: &str = "no password is asked there; set password_file, or";
+const PLAIN_PUBLIC_URL: &str = "http:// would show the codes of logins and the tokens of \
+                                installations to everybody on the way; write https://, and have a \
+                                reverse proxy or a tunnel speak it";
+/// Shorter ones are guessed.
+const PASSWORD_CHARS_MIN: usize = 8;
 /// No client waits longer than this for an answer that may still be an error.
 const MAX_WAIT_MAX: Duration = Duration::from_mins(10);
 /// Shorter, and ordinary answers would be cut off.

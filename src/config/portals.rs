@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::document::{Findings, Flaws, Place, Reported, Table, nearest};
 use super::values::Value;
-use super::{Access, App, Endpoint, Inject, Plan, Portal, Refresh};
+use super::{Access, App, Endpoint, IncomingWebhook, Inject, Plan, Portal, Refresh};
 use super::{address, secrets, values};
 use crate::secret::Secret;
 
@@ -16,53 +16,101 @@ pub(super) type Named<'i> = Vec<(String, Table<'i>)>;
 /// An application, or the knowledge that its section is wrong: portals may name it all the same.
 pub(super) type Apps = BTreeMap<String, Result<Arc<App>, Reported>>;
 
-/// Every `[apps.NAME]`.
-pub(super) fn apps(tables: Named<'_>, found: &mut Findings<'_>) -> Apps {
-    let mut apps = Apps::new();
-    for (name, mut table) in tables {
-        let app = app(&name, &mut table, found).map(Arc::new);
-        table.finish(found);
-        apps.insert(name, app);
-    }
-    apps
+/// An application whose OAuth server speaks plain HTTP to another machine, and where that stands.
+#[derive(Debug)]
+pub(super) struct Unencrypted {
+    app: Arc<App>,
+    place: Place,
 }
 
-/// Every `[portals.NAME]`; one that is wrong is left out, and reported.
+/// Every `[apps.NAME]`, and those whose OAuth server speaks plain HTTP, which only their portals
+/// can allow.
+pub(super) fn apps(tables: Named<'_>, found: &mut Findings<'_>) -> (Apps, Vec<Unencrypted>) {
+    let mut apps = Apps::new();
+    let mut unencrypted = Vec::new();
+    for (name, mut table) in tables {
+        let app = app(&name, &mut table, found).map(Arc::new);
+        let place = table.place("oauth_server");
+        table.finish(found);
+        if let Ok(app) = &app
+            && address::require_tls(&app.oauth_server, "").is_err()
+        {
+            unencrypted.push(Unencrypted { app: app.clone(), place });
+        }
+        apps.insert(name, app);
+    }
+    (apps, unencrypted)
+}
+
+/// Every `[portals.NAME]`; those that are wrong are reported, and leave nothing.
 pub(super) fn portals(
     tables: Named<'_>,
     apps: &Apps,
     found: &mut Findings<'_>,
-) -> BTreeMap<String, Arc<Portal>> {
+) -> Result<BTreeMap<String, Arc<Portal>>, Reported> {
     let mut portals: BTreeMap<String, Arc<Portal>> = BTreeMap::new();
+    let mut wrong = false;
     for (name, mut table) in tables {
         let portal = portal(&name, &mut table, apps, found);
-        let place = table.place("url");
+        let (key, place) = url_key(&table);
         table.finish(found);
-        let Ok(portal) = portal else { continue };
+        let Ok(portal) = portal else {
+            wrong = true;
+            continue;
+        };
         let here = (&portal.url.host, portal.url.port);
         match portals.values().find(|other| (&other.url.host, other.url.port) == here) {
             Some(other) => {
-                let other = &other.name;
-                found.report(&place, format!("url: is the url of [portals.{other}] too; keep one"));
+                let text = format!("{key}: is the url of [portals.{}] too; keep one", other.name);
+                found.report(&place, text);
+                wrong = true;
             }
             None => drop(portals.insert(name, Arc::new(portal))),
         }
     }
-    portals
+    if wrong { Err(Reported) } else { Ok(portals) }
 }
 
-/// Settles the portal of requests that name none.
+/// Reports OAuth servers that would get the application's secret unencrypted, unless they are a
+/// portal for which that is allowed.
+pub(super) fn check_unencrypted(
+    apps: &[Unencrypted],
+    portals: &BTreeMap<String, Arc<Portal>>,
+    found: &mut Findings<'_>,
+) {
+    for Unencrypted { app, place } in apps {
+        let server = &app.oauth_server;
+        // A portal has such a url only where it says allow_http.
+        let allows = |portal: &Arc<Portal>| {
+            let uses = matches!(&portal.access, Access::Application(used) if used.name == app.name);
+            uses && portal.url == *server
+        };
+        if !portals.values().any(allows) {
+            let name = &app.name;
+            let text = format!(
+                "oauth_server: http:// would send credentials unencrypted; write https://, or, for \
+                 an old portal that issues its own tokens, give it a [portals.NAME] with \
+                 app = \"{name}\", url = \"{server}\" and allow_http = true"
+            );
+            found.report(place, text);
+        }
+    }
+}
+
+/// Settles the portal of requests that name none. Where portals come by themselves, it may be one
+/// that has not come yet, by its domain.
 pub(super) fn default_portal(
     given: Option<String>,
     names: &[String],
-    place: &Place,
+    (place, apps): (&Place, &Apps),
     found: &mut Findings<'_>,
 ) -> Option<String> {
     let Some(given) = given else {
         let [only] = names else { return None };
         return Some(only.clone());
     };
-    if names.contains(&given) {
+    let accepts = || apps.values().flatten().any(|app| app.accept_installs);
+    if names.contains(&given) || (given.contains(['.', ':']) && accepts()) {
         return Some(given);
     }
     let hint = choose(&given, names, "portals");
@@ -76,13 +124,11 @@ pub(super) fn default_portal(
 fn app(name: &str, table: &mut Table<'_>, found: &mut Findings<'_>) -> Result<App, Reported> {
     let client_id = table.required(found, "client_id", client_id);
     let client_secret = client_secret(table, found);
-    let oauth_server = table.required(found, "oauth_server", |value| {
-        let server = address::endpoint(values::plain(value)?)?;
-        address::require_tls(&server, "")?;
-        Ok(server)
-    });
+    let oauth_server = table
+        .required(found, "oauth_server", |value| Ok(address::endpoint(values::plain(value)?)?));
     let scope = table.optional(found, "scope", values::text);
     let redirect_uri = table.optional(found, "redirect_uri", values::text);
+    let accept_installs = table.required(found, "accept_installs", values::boolean);
     Ok(App {
         name: name.to_owned(),
         client_id: client_id?,
@@ -90,7 +136,7 @@ fn app(name: &str, table: &mut Table<'_>, found: &mut Findings<'_>) -> Result<Ap
         oauth_server: oauth_server?,
         scope: scope?,
         redirect_uri: redirect_uri?,
-        accept_installs: false,
+        accept_installs: accept_installs?,
     })
 }
 
@@ -121,18 +167,28 @@ fn portal(
 ) -> Result<Portal, Reported> {
     let allow_http = table.required(found, "allow_http", values::boolean);
     let permitted = allow_http.unwrap_or(true);
-    let url = table.required(found, "url", |value| portal_url(value, permitted));
-    let app = portal_app(table, apps, found);
+    let opened = opened(table, apps, found, permitted);
     let inject = table.required(found, "inject", |value| values::choice(value, INJECT));
     let refresh = table.required(found, "refresh", refresh);
+    if let Ok((_, Access::IncomingWebhook(_))) = opened {
+        let unmeant = [
+            ("inject", matches!(inject, Ok(Inject::Bearer | Inject::Parameter))),
+            ("refresh", matches!(refresh, Ok(Refresh::Every(_)))),
+        ];
+        for (key, _) in unmeant.into_iter().filter(|(_, given)| *given) {
+            let text = format!("{key}: a webhook holds no token to {key}; leave it out");
+            found.report(&table.place(key), text);
+        }
+    }
     let plan = table.required(found, "plan", |value| values::choice(value, PLAN));
     let base = found.base();
     let ca_file = table.optional(found, "ca_file", |value| Ok(base.join(values::text(value)?)));
     allow_http?;
+    let (url, access) = opened?;
     Ok(Portal {
         name: name.to_owned(),
-        url: url?,
-        access: Access::Application(app?),
+        url,
+        access,
         inject: inject?,
         refresh: refresh?,
         plan: plan?,
@@ -164,10 +220,68 @@ fn refresh(value: &Value<'_>) -> Result<Refresh, Flaws> {
     values::duration(value, REFRESH_MIN..=REFRESH_MAX).map(Refresh::Every)
 }
 
+/// Where a portal lives and what opens it: an application, or a webhook, which says both.
+fn opened(
+    table: &mut Table<'_>,
+    apps: &Apps,
+    found: &mut Findings<'_>,
+    allow_http: bool,
+) -> Result<(Endpoint, Access), Reported> {
+    let webhook = webhook(table, found, allow_http);
+    if matches!(webhook, Ok(None)) {
+        let url = table.required(found, "url", |value| portal_url(value, allow_http));
+        let app = portal_app(table, apps, found);
+        return Ok((url?, Access::Application(app?)));
+    }
+    // Asked for, so that they are known, and wrong where they are.
+    let url = table.optional(found, "url", |value| portal_url(value, allow_http));
+    let app = table.optional(found, "app", values::text);
+    let Some((endpoint, webhook)) = webhook? else { return Err(Reported) };
+    if app?.is_some() {
+        let text = "app and webhook_url exclude each other; keep one";
+        found.report(&table.place("app"), text);
+        return Err(Reported);
+    }
+    if url?.is_some_and(|url| url != endpoint) {
+        let text = format!("url: is not where the webhook leads, {endpoint}; leave it out");
+        found.report(&table.place("url"), text);
+        return Err(Reported);
+    }
+    Ok((endpoint, Access::IncomingWebhook(Arc::new(webhook))))
+}
+
+fn webhook(
+    table: &mut Table<'_>,
+    found: &mut Findings<'_>,
+    allow_http: bool,
+) -> Result<Option<(Endpoint, IncomingWebhook)>, Reported> {
+    let Some((key, url)) = secrets::given(table, found, &WEBHOOK_URL)? else {
+        return Ok(None);
+    };
+    let read = address::incoming_webhook(url.expose()).and_then(|(endpoint, webhook)| {
+        if !allow_http {
+            address::require_tls(&endpoint, ALLOW_HTTP)?;
+        }
+        Ok((endpoint, webhook))
+    });
+    read.map(Some).map_err(|wrong| {
+        found.report(&table.place(key), format!("{key}: {wrong}"));
+        Reported
+    })
+}
+
+/// The key that says where a portal lives.
+fn url_key(table: &Table<'_>) -> (&'static str, Place) {
+    let secrets::Keys { file, environment, inline } = WEBHOOK_URL;
+    let given = [file, environment, inline].into_iter().find(|key| table.gives(key));
+    let key = given.filter(|_| !table.gives("url")).unwrap_or("url");
+    (key, table.place(key))
+}
+
 fn portal_url(value: &Value<'_>, allow_http: bool) -> Result<Endpoint, Flaws> {
     let url = address::endpoint(values::plain(value)?)?;
     if !allow_http {
-        address::require_tls(&url, ", or set allow_http = true if the network is yours")?;
+        address::require_tls(&url, ALLOW_HTTP)?;
     }
     Ok(url)
 }
@@ -189,9 +303,15 @@ fn portal_app(
     let mut all = apps.iter();
     let text = match (all.next(), all.next()) {
         (Some((_, only)), None) => return only.clone(),
-        (None, _) => "app: there is no app; add [apps.main] with client_id and client_secret_file",
+        (None, _) => {
+            "app: there is no app; add [apps.main] with client_id and client_secret_file, or give \
+             the portal a webhook_url_file"
+        }
         (Some((first, _)), Some(_)) => {
-            let text = format!("app is missing, and there are several; write app = {first:?}");
+            let text = format!(
+                "app is missing, and there are several; write app = {first:?}, or give the portal a \
+                 webhook_url_file"
+            );
             found.report(&table.place("app"), text);
             return Err(Reported);
         }
@@ -217,6 +337,15 @@ const CLIENT_SECRET: secrets::Keys = secrets::Keys {
     environment: "client_secret_env",
     inline: "client_secret",
 };
+
+/// How an incoming webhook may be given.
+const WEBHOOK_URL: secrets::Keys = secrets::Keys {
+    file: "webhook_url_file",
+    environment: "webhook_url_env",
+    inline: "webhook_url",
+};
+
+const ALLOW_HTTP: &str = ", or set allow_http = true if the network is yours";
 
 /// More often, and the application does little else.
 const REFRESH_MIN: Duration = Duration::from_mins(1);

@@ -64,7 +64,7 @@ pub(super) fn given(
 }
 
 /// The secret in a file, without the line break at its end.
-fn from_file(path: &Path) -> Result<Secret, Flaws> {
+pub(super) fn from_file(path: &Path) -> Result<Secret, Flaws> {
     let unreadable = |error: &io::Error| format!("cannot read {}: {error}", path.display());
     // Before opening: opening a pipe would wait for somebody to write to it.
     let metadata = fs::metadata(path).map_err(|error| unreadable(&error))?;

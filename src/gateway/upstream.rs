@@ -279,6 +279,10 @@ fn unreachable(site: &Site, error: &TransportError) -> Refusal {
         TransportError::Name(_) => {
             Refusal::new(Kind::PortalUnreachable, "the portal's host name does not resolve")
         }
+        TransportError::Private => Refusal::new(
+            Kind::PortalUnreachable,
+            "the portal's host name leads to this machine or to a private network",
+        ),
         TransportError::Connect(_) => {
             Refusal::new(Kind::PortalUnreachable, "the portal refuses connections")
         }

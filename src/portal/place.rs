@@ -49,7 +49,7 @@ impl Portal {
             *refused = Some((target.clone(), Instant::now()));
             return false;
         }
-        self.move_to(target);
+        self.relocate(target);
         true
     }
 
@@ -74,7 +74,14 @@ impl Portal {
         told.as_ref() == Some(target) && info.client_id == app.client_id && same_portal
     }
 
-    fn move_to(self: &Arc<Self>, target: &Endpoint) {
+    /// Takes over that the portal lives at `target` now, which must have been confirmed. It is
+    /// reachable by its new domain once it is listed ([`Portals::list_domain`]).
+    ///
+    /// [`Portals::list_domain`]: crate::portal::Portals::list_domain
+    pub fn relocate(self: &Arc<Self>, target: &Endpoint) {
+        if self.site.load().endpoint == *target {
+            return;
+        }
         let connector = self.site.load().connector.clone();
         self.site.store(Arc::new(Site::new(target.clone(), connector)));
         tracing::info!(portal = %self.name, to = %target, "the portal has moved");

@@ -1,10 +1,11 @@
 //! The concurrent map of portals. No guard of the map leaves this file: what comes out is an
 //! `Arc<Portal>`, a list of names, or a number.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use dashmap::DashMap;
+use tokio::sync::MutexGuard;
 
 use crate::portal::Portal;
 
@@ -14,7 +15,10 @@ pub struct Portals {
     by_name: DashMap<String, Arc<Portal>>,
     /// Lower-case host, and host:port where the port is not the scheme's.
     by_domain: DashMap<String, Arc<Portal>>,
+    /// What the configuration names.
+    wanted: std::sync::Mutex<Option<String>>,
     default: ArcSwapOption<Portal>,
+    changing: tokio::sync::Mutex<()>,
 }
 
 impl Portals {
@@ -32,7 +36,16 @@ impl Portals {
         self.by_domain.get(&lower).map(|portal| portal.clone())
     }
 
-    /// The portal of requests that name none.
+    /// The portal with this stable key; one of the configuration before one that came by itself.
+    pub fn by_member(&self, member_id: &str) -> Option<Arc<Portal>> {
+        let is_it = |portal: &Arc<Portal>| portal.has_member_id(member_id);
+        let mut found: Vec<_> = self.all().into_iter().filter(is_it).collect();
+        found.sort_by_key(|portal| portal.standing.facts().arrived.is_some());
+        found.into_iter().next()
+    }
+
+    /// The portal of requests that name none: the one that the configuration names, or else the
+    /// only one.
     pub fn default_portal(&self) -> Option<Arc<Portal>> {
         self.default.load_full()
     }
@@ -49,18 +62,41 @@ impl Portals {
         self.names().iter().filter_map(|name| self.by_name(name)).collect()
     }
 
-    /// Adds a portal or replaces the one of the same name.
-    pub fn put(&self, portal: Arc<Portal>) {
-        self.list_domain(&portal);
-        self.by_name.insert(portal.name.clone(), portal);
+    /// Keeps others from adding and removing portals: who looks first and adds then holds this.
+    pub async fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().await
     }
 
-    /// Makes the portal reachable under where it lives now; older domains keep leading to it.
+    /// Adds a portal or replaces the one of the same name.
+    pub fn put(&self, portal: Arc<Portal>) {
+        let before = self.by_name(&portal.name);
+        if before.is_some_and(|before| !Arc::ptr_eq(&before, &portal)) {
+            for mut listed in self.by_domain.iter_mut().filter(|it| it.name == portal.name) {
+                *listed = portal.clone();
+            }
+        }
+        self.list_domain(&portal);
+        self.by_name.insert(portal.name.clone(), portal);
+        self.settle_default();
+    }
+
+    /// Makes the portal reachable under where it lives now; older domains keep leading to it, unless
+    /// another portal lives there.
     pub fn list_domain(&self, portal: &Arc<Portal>) {
         let site = portal.site();
         for domain in [site.endpoint.host.clone(), site.authority.clone()] {
             self.by_domain.insert(domain, portal.clone());
         }
+        for domain in portal.older_domains() {
+            self.by_domain.entry(domain).or_insert_with(|| portal.clone());
+        }
+    }
+
+    /// Stops serving the portal of this name. Calls under way end as they would have.
+    pub fn remove(&self, name: &str) {
+        self.by_name.remove(name);
+        self.by_domain.retain(|_, portal| portal.name != name);
+        self.settle_default();
     }
 
     /// Removes what is not among `names`.
@@ -68,10 +104,26 @@ impl Portals {
         let kept = |portal: &Arc<Portal>| names.contains(&portal.name.as_str());
         self.by_name.retain(|_, portal| kept(portal));
         self.by_domain.retain(|_, portal| kept(portal));
+        self.settle_default();
     }
 
-    /// Sets the portal of requests that name none.
+    /// Sets the portal of requests that name none; it need not be there yet. With `None` it is the
+    /// only one, where there is only one.
     pub fn set_default(&self, name: Option<&str>) {
-        self.default.store(name.and_then(|name| self.by_name(name)));
+        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = name.map(str::to_owned);
+        self.settle_default();
+    }
+
+    fn settle_default(&self) {
+        // Held until the end, so that of two changes the later one has the last word.
+        let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        let default = match wanted.as_deref() {
+            Some(name) => self.by_name(name).or_else(|| self.by_domain(name)),
+            None => match self.names().as_slice() {
+                [only] => self.by_name(only),
+                _ => None,
+            },
+        };
+        self.default.store(default);
     }
 }

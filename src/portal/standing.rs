@@ -26,6 +26,11 @@ pub enum Closed {
     Uninstalled = 2,
 }
 
+/// The code of a portal that the operator took out of service.
+pub const DISABLED: &str = "disabled";
+/// The code of a portal in which the application was removed.
+pub const UNINSTALLED: &str = "uninstalled";
+
 impl Standing {
     /// As the store has it.
     pub fn new(facts: Facts) -> Self {

@@ -122,7 +122,7 @@ async fn settled(store: &SqliteStore, after: After) -> Result<(), BackupError> {
 /// The portals of which the journal or the spool may hold a newer pair than the database.
 pub(super) fn unsettled(records: &[Record]) -> Vec<String> {
     let newer = |record: &&Record| {
-        let stored = || record.credential.iter().chain(&record.spares).flatten();
+        let stored = || record.chains().flatten();
         record.answers.iter().any(|answered| {
             if answered.ours {
                 let chain = stored().find(|stored| stored.chain == answered.chain);

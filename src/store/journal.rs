@@ -230,7 +230,7 @@ impl Journal {
 fn uncovered<'a>(records: &'a [Record], found: &[Found]) -> Vec<(Link<'a>, &'a StoredCredential)> {
     let mut uncovered = Vec::new();
     for record in records {
-        for stored in record.credential.iter().chain(&record.spares).flatten() {
+        for stored in record.chains().flatten() {
             if !found.iter().any(|found| covers(found, &record.portal, stored)) {
                 let (chain, generation) = (stored.chain, stored.generation);
                 uncovered.push((Link { portal: &record.portal, chain, generation }, stored));

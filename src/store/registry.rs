@@ -11,7 +11,8 @@ use crate::store::Pending;
 
 /// Durable facts about portals. When a future resolves to `Ok`, what it wrote survives a power cut.
 ///
-/// Every operation but [`Registry::note_arrival`] makes a row for a portal that has none.
+/// Every operation but [`Registry::remove`] makes a row for a portal that has none. Whether an event
+/// comes too late to count is for the caller to decide: what is noted here is taken as it is told.
 pub trait Registry: fmt::Debug + Send + Sync + 'static {
     /// The operator takes the portal out of service, or puts it back.
     fn set_disabled<'a>(&'a self, portal: &'a str, disabled: bool) -> Pending<'a, ()>;
@@ -42,8 +43,9 @@ pub trait Registry: fmt::Debug + Send + Sync + 'static {
     /// Whose rights the portal's credential carries, by name.
     fn note_person<'a>(&'a self, portal: &'a str, person: &'a Person) -> Pending<'a, ()>;
 
-    /// Takes every chain of the portal out of use, and forgets its facts. The chains become history,
-    /// like replaced ones; the ledger stays.
+    /// Takes every chain of the portal out of use, and forgets its facts, its endpoint and how it
+    /// reads tokens. The chains become history, like replaced ones; the ledger stays. What the
+    /// journal holds for the portal is removed, so that no later start brings it back.
     fn remove<'a>(&'a self, portal: &'a str) -> Pending<'a, ()>;
 
     /// Makes an event durable, sealed, and gives it a number. Fails with

@@ -1,14 +1,19 @@
 //! The statements that write to the SQLite store. Each function runs inside a transaction that its
 //! caller begins and commits; reading is in `rows/load.rs` and
-//! `rows/look.rs`, who sits where in `rows/seats.rs`.
+//! `rows/look.rs`, who sits where in `rows/seats.rs`, what is not about chains in `rows/facts.rs`
+//! and `rows/inbox.rs`.
 
+pub(super) mod facts;
+pub(super) mod inbox;
 mod load;
 mod look;
 mod seats;
 
 pub(super) use load::{load, load_chain, standings};
 pub(super) use look::{alerted, ledger, remember_alert, seen};
-pub(super) use seats::{add, promote};
+pub(super) use seats::{add, promote, remove, take_seat, turn_away};
+
+use load::{load_arriving, load_spare};
 
 use sha2::{Digest as _, Sha256};
 use sqlx::SqliteConnection;
@@ -193,7 +198,7 @@ async fn standing(connection: &mut SqliteConnection, link: Link<'_>) -> Result<F
 async fn find(connection: &mut SqliteConnection, link: Link<'_>) -> Result<Found, StoreError> {
     let found: Option<(i64, String)> = sqlx::query_as(
         "SELECT generation, refresh_hash FROM chain WHERE id = ? AND portal = ? \
-                AND (active = 1 OR spare = 1)",
+                AND history = 0",
     )
     .bind(link.chain.0)
     .bind(link.portal)

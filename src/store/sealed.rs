@@ -40,6 +40,8 @@ pub(super) enum Field {
     Refresh = 2,
     /// Not a credential: a fixed text by which the right key is known.
     Proof = 3,
+    /// Of a portal, not of one of its chains.
+    ApplicationToken = 4,
 }
 
 /// The text does not belong where it was found, or the key is another.

@@ -14,6 +14,7 @@ pub use error::OpenError;
 pub(super) use damage::{BESIDE, Look, connect_to_read, look, unless_damaged};
 pub(super) use open::{PROOF, PROOF_PLACE, database_path, migrations, options};
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sqlx::pool::PoolConnection;
@@ -50,16 +51,21 @@ impl SqliteStore {
         Ok(transaction)
     }
 
-    /// The journal's share of a chain that was added or promoted: its copy, and the slots of the
-    /// chains that it replaced.
+    /// The journal's share of a chain that got a seat: its copy, and the slots of the chains that it
+    /// replaced.
     async fn seated(&self, link: Link<'_>, pair: Pair<'_>) {
         self.journal.copy(link, pair).await;
+        self.tidy(link.portal).await;
+    }
+
+    /// Removes the slots of chains that are history.
+    async fn tidy(&self, portal: &str) {
         match rows::standings(&self.pool).await {
             Ok(chains) => {
-                let replaced = chains.into_iter().filter(|chain| chain.is_replaced(link.portal));
-                self.journal.prune(link.portal, replaced.map(|chain| chain.id).collect()).await;
+                let history = chains.into_iter().filter(|chain| chain.is_history(portal));
+                self.journal.prune(portal, history.map(|chain| chain.id).collect()).await;
             }
-            Err(error) => tracing::warn!(portal = link.portal, %error, "journal_not_tidied"),
+            Err(error) => tracing::warn!(portal, %error, "journal_not_tidied"),
         }
     }
 }
@@ -72,12 +78,16 @@ impl Store for SqliteStore {
             let chains = rows::standings(&self.pool).await?;
             let found = self.journal.read().await?;
             self.journal.complete(moment, &records, &found).await;
+            let mut untidy = BTreeSet::new();
             for mut found in found {
                 let chain = chains.iter().find(|chain| chain.is(found.answered.chain));
                 let (ours, portal) = (&mut found.answered.ours, &found.portal);
                 match chain {
-                    // The file of a chain that was replaced was not removed yet.
-                    Some(chain) if *ours && chain.is_replaced(portal) => continue,
+                    // Its file was not removed. Without the database it would come back.
+                    Some(chain) if *ours && chain.is_history(portal) => {
+                        untidy.insert(found.portal);
+                        continue;
+                    }
                     Some(chain) => *ours &= chain.portal == *portal,
                     // The database is an earlier one, from before this chain.
                     None => *ours = false,
@@ -85,6 +95,9 @@ impl Store for SqliteStore {
                 if let Some(record) = Record::of(&mut records, portal) {
                     record.answers.push(found.answered);
                 }
+            }
+            for portal in untidy {
+                self.tidy(&portal).await;
             }
             Ok(records)
         })
@@ -160,28 +173,42 @@ impl Store for SqliteStore {
         spare: ChainId,
     ) -> Pending<'a, Option<StoredCredential>> {
         Box::pin(async move {
-            let Some(found) = rows::load_chain(&self.pool, &self.sealer, portal, spare).await?
-            else {
-                return Ok(None);
-            };
             let mut transaction = self.begin().await?;
-            let link = Link { portal, chain: spare, generation: found.generation };
             let connection = transaction.connection()?;
-            let (access, refresh) = (&found.access, &found.refresh);
-            let generation = rows::promote(connection, &self.sealer, link, access, refresh).await?;
+            let found = rows::promote(connection, &self.sealer, portal, spare).await?;
             transaction.commit().await?;
-            let found = StoredCredential { generation, intent_open: false, ..found };
-            self.seated(Link { generation, ..link }, (&found).into()).await;
-            Ok(Some(found))
+            if let Some(found) = &found {
+                let link = Link { portal, chain: spare, generation: found.generation };
+                self.seated(link, found.into()).await;
+            }
+            Ok(found)
         })
     }
 
-    fn take_seat<'a>(&'a self, _link: Link<'a>, _seat: Seat) -> Pending<'a, Added> {
-        Box::pin(async { Err(StoreError::Unknown) })
+    fn take_seat<'a>(&'a self, link: Link<'a>, seat: Seat) -> Pending<'a, Added> {
+        Box::pin(async move {
+            let mut transaction = self.begin().await?;
+            let connection = transaction.connection()?;
+            let (added, found) = rows::take_seat(connection, &self.sealer, link, seat).await?;
+            transaction.commit().await?;
+            if added.generation == link.generation {
+                // Its slot holds what its exchange brought.
+                self.tidy(link.portal).await;
+            } else {
+                self.seated(Link { generation: added.generation, ..link }, (&found).into()).await;
+            }
+            Ok(added)
+        })
     }
 
-    fn turn_away<'a>(&'a self, _link: Link<'a>) -> Pending<'a, ()> {
-        Box::pin(async { Err(StoreError::Unknown) })
+    fn turn_away<'a>(&'a self, link: Link<'a>) -> Pending<'a, ()> {
+        Box::pin(async move {
+            let mut transaction = self.begin().await?;
+            rows::turn_away(transaction.connection()?, link).await?;
+            transaction.commit().await?;
+            self.tidy(link.portal).await;
+            Ok(())
+        })
     }
 
     fn forget_answers<'a>(&'a self, portal: &'a str) -> Pending<'a, ()> {
@@ -277,4 +304,4 @@ impl From<sqlx::Error> for StoreError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

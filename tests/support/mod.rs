@@ -44,6 +44,7 @@ pub struct Gate {
     child: Child,
     pub address: SocketAddr,
     pub admin: SocketAddr,
+    pub callback: SocketAddr,
     log: Arc<Log>,
     reader: Option<JoinHandle<()>>,
     setup: Setup,
@@ -55,6 +56,8 @@ pub struct Setup {
     directory: Arc<tempfile::TempDir>,
     listen: String,
     gateway: String,
+    admin: String,
+    callback: String,
     app: String,
     portal: String,
     more: String,
@@ -82,6 +85,8 @@ impl Setup {
             directory: Arc::new(tempfile::tempdir().unwrap()),
             listen: "\"127.0.0.1:0\"".to_owned(),
             gateway: String::new(),
+            admin: String::new(),
+            callback: String::new(),
             app: format!(
                 "client_id = \"{}\"\nclient_secret = \"{}\"\noauth_server = \"{}\"\n",
                 seed.client_id, seed.client_secret, seed.oauth_url
@@ -104,6 +109,27 @@ impl Setup {
     pub fn gateway(mut self, lines: &str) -> Self {
         self.gateway.push_str(lines);
         self.gateway.push('\n');
+        self
+    }
+
+    /// Adds lines to `[admin]`.
+    pub fn admin(mut self, lines: &str) -> Self {
+        self.admin.push_str(lines);
+        self.admin.push('\n');
+        self
+    }
+
+    /// Adds lines to `[callback]`.
+    pub fn callback(mut self, lines: &str) -> Self {
+        self.callback.push_str(lines);
+        self.callback.push('\n');
+        self
+    }
+
+    /// Adds lines to `[apps.main]`.
+    pub fn app(mut self, lines: &str) -> Self {
+        self.app.push_str(lines);
+        self.app.push('\n');
         self
     }
 
@@ -156,9 +182,9 @@ impl Setup {
     /// The configuration file's text.
     pub fn text(&self) -> String {
         format!(
-            "[gateway]\nlisten = [{}]\n{}\n[admin]\nlisten = \"127.0.0.1:0\"\n\
-             [callback]\nlisten = \"127.0.0.1:0\"\n[apps.main]\n{}\n[portals.acme]\n{}\n{}",
-            self.listen, self.gateway, self.app, self.portal, self.more
+            "[gateway]\nlisten = [{}]\n{}\n[admin]\nlisten = \"127.0.0.1:0\"\n{}\n\
+             [callback]\nlisten = \"127.0.0.1:0\"\n{}\n[apps.main]\n{}\n[portals.acme]\n{}\n{}",
+            self.listen, self.gateway, self.admin, self.callback, self.app, self.portal, self.more
         )
     }
 
@@ -226,6 +252,7 @@ impl Setup {
             child,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             admin: SocketAddr::from(([127, 0, 0, 1], 0)),
+            callback: SocketAddr::from(([127, 0, 0, 1], 0)),
             log,
             reader: Some(reader),
             setup: self.clone(),
@@ -266,6 +293,7 @@ impl Gate {
     pub fn wait_until_it_listens(&mut self) {
         self.address = address_in(&self.wait_for_log("gateway listening"));
         self.admin = address_in(&self.wait_for_log("status page"));
+        self.callback = address_in(&self.wait_for_log("installations and events come in"));
     }
 
     pub fn setup(&self) -> &Setup {

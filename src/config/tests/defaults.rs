@@ -100,6 +100,8 @@ fn the_example_is_accepted_with_every_key_in_force() {
         "client_secret_file",
         "webhook_env",
         "webhook_file",
+        "webhook_url",
+        "password_file",
         "command",
     ];
     let text = example_in_full();
@@ -280,7 +282,80 @@ fn several_portals_have_no_default_until_one_is_named() {
 #[test]
 fn values_that_a_later_version_will_change_are_accepted_as_they_are_now() {
     accepted(&format!(
-        "[gateway]\nrequire_key = false\nallow_uids = \"any\"\n[admin]\nexpose_tokens = false\n\
-         {APP}accept_installs = false\n{PORTAL}refresh = \"lazy\"\nbatching = \"off\"\n"
+        "[gateway]\nrequire_key = false\nallow_uids = \"any\"\n{APP}{PORTAL}batching = \"off\"\n"
     ));
+}
+
+#[test]
+fn an_incoming_webhook_is_taken_apart_and_says_where_its_portal_lives() {
+    for (written, url, user, secret) in [
+        ("https://Acme.Bitrix24.com/rest/1/S-canary/", "https://acme.bitrix24.com", 1, "S-canary"),
+        ("https://crm.lan:8443/rest/27/S_canary", "https://crm.lan:8443", 27, "S_canary"),
+        ("http://localhost:9/rest/1/S-canary", "http://localhost:9", 1, "S-canary"),
+    ] {
+        // With an application in the file, too: a webhook needs none.
+        let config = accepted(&format!("{APP}[portals.a]\nwebhook_url = \"{written}\"\n"));
+        let portal = &config.portals["a"];
+        let Access::IncomingWebhook(webhook) = &portal.access else { panic!("{portal:?}") };
+        assert_eq!(portal.url.to_string(), url, "{written}");
+        assert_eq!((webhook.user_id, webhook.secret.expose()), (user, secret), "{written}");
+        assert!(!format!("{config:?}").contains("canary"));
+    }
+    let both = "url = \"https://acme.bitrix24.com/\"\n\
+                webhook_url = \"https://acme.bitrix24.com/rest/1/S-canary/\"\n";
+    let config = accepted(&format!("[portals.a]\n{both}"));
+    assert_eq!(config.portals["a"].url.to_string(), "https://acme.bitrix24.com");
+    let plain = "webhook_url = \"http://crm.lan/rest/1/S-canary/\"\nallow_http = true\n";
+    let config = accepted(&format!("[portals.a]\n{plain}"));
+    assert_eq!(config.portals["a"].url.to_string(), "http://crm.lan");
+    assert_eq!(config.gateway.default_portal.as_deref(), Some("a"));
+}
+
+#[test]
+fn an_application_that_accepts_installs_needs_no_portal() {
+    let config = accepted(&format!("{APP}accept_installs = true\n"));
+    assert_eq!(config.open_apps().count(), 1);
+    assert_eq!(config.install_url(), "http://localhost:8026/install");
+    assert!(config.warnings.is_empty() && config.portals.is_empty(), "{:?}", config.warnings);
+    assert_eq!(accepted(&format!("{APP}{PORTAL}")).open_apps().count(), 0);
+}
+
+#[test]
+fn a_portal_that_has_not_come_yet_may_be_the_default() {
+    let text = format!(
+        "gateway.default_portal = \"bolt.bitrix24.com\"\n{APP}accept_installs = true\n{PORTAL}"
+    );
+    assert_eq!(accepted(&text).gateway.default_portal.as_deref(), Some("bolt.bitrix24.com"));
+}
+
+#[test]
+fn an_old_portal_may_be_its_own_oauth_server_without_tls() {
+    let config = accepted(
+        "[apps.old]\nclient_id = \"1\"\nclient_secret = \"S-canary\"\n\
+         oauth_server = \"http://my.example.com\"\n\
+         [portals.a]\nurl = \"http://my.example.com:80/\"\nallow_http = true\n",
+    );
+    assert_eq!(config.apps["old"].oauth_server, config.portals["a"].url);
+}
+
+#[test]
+fn the_callback_listener_may_be_anywhere_and_its_address_is_https_or_this_machine() {
+    for (listen, public_url) in [
+        ("0.0.0.0:8026", "https://b24.example.com"),
+        ("[::]:8026", "https://b24.example.com:8443"),
+        ("192.0.2.1:80", "http://b24gate.localhost:8026"),
+        ("127.0.0.1:8026", "http://[::1]:8026"),
+    ] {
+        let text = format!("[callback]\nlisten = \"{listen}\"\npublic_url = \"{public_url}\"\n");
+        let callback = accepted(&text).callback;
+        assert_eq!((callback.listen, callback.public_url.as_str()), (address(listen), public_url));
+    }
+}
+
+#[test]
+fn exposing_tokens_is_possible_and_warned_of() {
+    let config = accepted("[admin]\nexpose_tokens = true\n");
+    assert!(config.admin.expose_tokens);
+    let [warning] = config.warnings.as_slice() else { panic!("{:?}", config.warnings) };
+    assert!(warning.contains("admin: expose_tokens = true: whoever reaches"), "{warning}");
 }

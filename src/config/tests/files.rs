@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::super::file::locate;
-use super::super::{Config, Fault, KeySource};
+use super::super::{Access, Config, Fault, KeySource};
 use super::{APP, PORTAL};
 
 fn write(dir: &TempDir, name: &str, mode: u32, text: &str) -> PathBuf {
@@ -94,6 +94,64 @@ fn an_inline_secret_in_a_file_that_others_can_read_is_a_warning() {
     assert!(closed.warnings.is_empty());
     let none = Config::load(Some(&write(&dir, "none.toml", 0o644, ""))).unwrap();
     assert!(none.warnings.is_empty());
+}
+
+fn admin_at(listen: &str, mode: u32, password: &str) -> (TempDir, PathBuf) {
+    let dir = TempDir::new().unwrap();
+    write(&dir, "admin.secret", mode, password);
+    let text = format!("[admin]\nlisten = \"{listen}\"\npassword_file = \"admin.secret\"\n");
+    let file = write(&dir, "b24gate.toml", 0o644, &text);
+    (dir, file)
+}
+
+#[test]
+fn with_a_password_the_operators_pages_may_be_reachable() {
+    for listen in ["0.0.0.0:8025", "[2001:db8::1]:8025", "127.0.0.1:8025"] {
+        let (_dir, file) = admin_at(listen, 0o600, "S-canary\n");
+        let config = Config::load(Some(&file)).unwrap();
+        assert_eq!(config.admin.listen.to_string(), listen);
+        assert_eq!(config.admin.password.as_ref().unwrap().expose(), "S-canary");
+        assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    }
+}
+
+#[test]
+fn a_password_that_others_can_read_or_guess_is_refused() {
+    let (_dir, file) = admin_at("0.0.0.0:8025", 0o640, "S-canary\n");
+    let error = Config::load(Some(&file)).unwrap_err();
+    let [problem] = error.problems() else { panic!("{error}") };
+    assert_eq!((problem.fault, problem.line), (Fault::UnsafeFile, Some(3)));
+    assert_eq!(problem.key.as_deref(), Some("password_file"));
+    for (password, said) in [
+        ("S-canar", "admin.secret holds fewer than 8 characters; lengthen it"),
+        ("S-canary S-canary", "holds a blank"),
+        ("", "is empty"),
+    ] {
+        let (_dir, file) = admin_at("0.0.0.0:8025", 0o600, password);
+        let error = Config::load(Some(&file)).unwrap_err();
+        assert_eq!((error.problems().len(), error.exit_code()), (1, 2), "{error}");
+        assert!(error.to_string().contains(said), "{error}");
+        assert!(error.to_string().contains(":3: [admin] password_file: "), "{error}");
+        assert!(!error.to_string().contains("S-canar"), "{error}");
+    }
+}
+
+#[test]
+fn a_webhook_is_read_from_a_file_like_every_secret() {
+    let dir = TempDir::new().unwrap();
+    let text = "[portals.acme]\nwebhook_url_file = \"acme.secret\"\n";
+    let file = write(&dir, "b24gate.toml", 0o644, text);
+    write(&dir, "acme.secret", 0o600, "https://acme.bitrix24.com/rest/1/S-canary/\n");
+    let config = Config::load(Some(&file)).unwrap();
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    let Access::IncomingWebhook(webhook) = &config.portals["acme"].access else { panic!() };
+    assert_eq!((webhook.user_id, webhook.secret.expose()), (1, "S-canary"));
+    write(&dir, "acme.secret", 0o640, "https://acme.bitrix24.com/rest/1/S-canary/\n");
+    assert_eq!(Config::load(Some(&file)).unwrap_err().exit_code(), 3);
+    let inline = "[portals.acme]\nwebhook_url = \"https://acme.bitrix24.com/rest/1/S-canary/\"\n";
+    let open = Config::load(Some(&write(&dir, "open.toml", 0o644, inline))).unwrap();
+    let [warning] = open.warnings.as_slice() else { panic!("{:?}", open.warnings) };
+    assert!(warning.contains("holds webhook_url") && warning.contains("or use webhook_url_file"));
 }
 
 #[test]

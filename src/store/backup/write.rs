@@ -91,11 +91,10 @@ async fn describe(
     let mut transaction = copy.begin().await?;
     source::write(&mut transaction, origin, after).await?;
     retired::mark(&mut transaction, IS_BACKUP).await?;
-    let (portals, chains): (i64, i64) = sqlx::query_as(
-        "SELECT COUNT(DISTINCT portal), COUNT(*) FROM chain WHERE active = 1 OR spare = 1",
-    )
-    .fetch_one(&mut *transaction)
-    .await?;
+    let (portals, chains): (i64, i64) =
+        sqlx::query_as("SELECT COUNT(DISTINCT portal), COUNT(*) FROM chain WHERE history = 0")
+            .fetch_one(&mut *transaction)
+            .await?;
     transaction.commit().await?;
     Ok(Backup { portals: portals.unsigned_abs(), chains: chains.unsigned_abs(), earlier: None })
 }

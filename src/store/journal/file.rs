@@ -214,6 +214,9 @@ impl Files {
                 self.remove(&name, label.chain)?;
             }
         }
+        for chain in chains {
+            self.spool.forget(&super::name(portal, *chain));
+        }
         Ok(())
     }
 

@@ -24,6 +24,10 @@ ALTER TABLE portal ADD COLUMN arrived_member_id TEXT;
 -- A chain that gets a seat after its first exchange, because whoever brought it may have a copy.
 ALTER TABLE chain ADD COLUMN arriving INTEGER NOT NULL DEFAULT 0 CHECK (arriving IN (0, 1));
 
+-- What has no seat any more and does not wait for one either.
+ALTER TABLE chain ADD COLUMN history INTEGER NOT NULL
+    GENERATED ALWAYS AS (active = 0 AND spare = 0 AND arriving = 0) VIRTUAL;
+
 -- Events that were acknowledged and wait to be worked on, sealed. The number is part of the seal.
 CREATE TABLE inbox (
     id    INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -2,11 +2,12 @@
 //! not hide the others.
 
 use sqlx::Row as _;
+use sqlx::SqliteConnection;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 
 use crate::config::{Endpoint, Inject};
 use crate::credential::{ChainId, Generation, Secret, State};
-use crate::store::rows::unsigned;
+use crate::store::rows::{facts, unsigned};
 use crate::store::sealed::{Field, Place, Sealer};
 use crate::store::{Record, StoreError, StoredCredential};
 
@@ -14,7 +15,7 @@ use crate::store::{Record, StoreError, StoredCredential};
 macro_rules! chains {
     ($rest:literal) => {
         concat!(
-            "SELECT chain.id, portal, active, chain.generation, access, refresh, expires_at, \
+            "SELECT chain.id, portal, active, arriving, chain.generation, access, refresh, expires_at, \
                     member_id, user_id, client_endpoint, issued_at, state, code, \
                     intent.chain IS NOT NULL AS intent_open \
              FROM chain \
@@ -29,17 +30,12 @@ pub(in crate::store) async fn load(
     pool: &SqlitePool,
     sealer: &Sealer,
 ) -> Result<Vec<Record>, StoreError> {
-    let portals = sqlx::query(
-        "SELECT name, inject, endpoint_tls, endpoint_host, endpoint_port FROM portal ORDER BY name",
-    )
-    .fetch_all(pool)
-    .await?;
+    let portals = sqlx::query("SELECT * FROM portal ORDER BY name").fetch_all(pool).await?;
+    let record = |row| record(row, sealer);
     let mut records = portals.iter().map(record).collect::<Result<Vec<_>, StoreError>>()?;
-    let chains = sqlx::query(chains!(
-        "WHERE active = 1 OR spare = 1 ORDER BY issued_at DESC, chain.id DESC"
-    ))
-    .fetch_all(pool)
-    .await?;
+    let chains = sqlx::query(chains!("WHERE history = 0 ORDER BY issued_at DESC, chain.id DESC"))
+        .fetch_all(pool)
+        .await?;
     for row in &chains {
         // A damaged name belongs to no portal; that must not hide the others.
         let portal: &str = row.try_get("portal").unwrap_or_default();
@@ -49,6 +45,9 @@ pub(in crate::store) async fn load(
         let chain = credential(row, sealer);
         if row.try_get("active")? {
             record.credential = Some(chain);
+        } else if row.try_get("arriving")? {
+            // They are read newest first.
+            record.arriving.insert(0, chain);
         } else {
             record.spares.push(chain);
         }
@@ -71,12 +70,42 @@ pub(in crate::store) async fn load_chain(
     row.map(|row| credential(&row, sealer)).transpose()
 }
 
+/// The same, if it is a spare.
+pub(super) async fn load_spare(
+    connection: &mut SqliteConnection,
+    sealer: &Sealer,
+    portal: &str,
+    chain: ChainId,
+) -> Result<Option<StoredCredential>, StoreError> {
+    let row = sqlx::query(chains!("WHERE chain.id = ? AND portal = ? AND spare = 1"))
+        .bind(chain.0)
+        .bind(portal)
+        .fetch_optional(connection)
+        .await?;
+    row.map(|row| credential(&row, sealer)).transpose()
+}
+
+/// The same, if it is arriving.
+pub(super) async fn load_arriving(
+    connection: &mut SqliteConnection,
+    sealer: &Sealer,
+    portal: &str,
+    chain: ChainId,
+) -> Result<Option<StoredCredential>, StoreError> {
+    let row = sqlx::query(chains!("WHERE chain.id = ? AND portal = ? AND arriving = 1"))
+        .bind(chain.0)
+        .bind(portal)
+        .fetch_optional(connection)
+        .await?;
+    row.map(|row| credential(&row, sealer)).transpose()
+}
+
 /// Where a chain stands.
 pub(in crate::store) struct Standing {
     pub(in crate::store) id: ChainId,
     pub(in crate::store) portal: String,
-    /// Active or spare; the others were replaced.
-    seated: bool,
+    /// Replaced, dropped, turned away or removed.
+    history: bool,
 }
 
 impl Standing {
@@ -84,24 +113,22 @@ impl Standing {
         self.id == chain
     }
 
-    pub(in crate::store) fn is_replaced(&self, portal: &str) -> bool {
-        !self.seated && self.portal == portal
+    pub(in crate::store) fn is_history(&self, portal: &str) -> bool {
+        self.history && self.portal == portal
     }
 }
 
 /// Every chain that the database knows.
 pub(in crate::store) async fn standings(pool: &SqlitePool) -> Result<Vec<Standing>, StoreError> {
-    let rows = sqlx::query("SELECT id, portal, active = 1 OR spare = 1 AS seated FROM chain")
-        .fetch_all(pool)
-        .await?;
+    let rows = sqlx::query("SELECT id, portal, history FROM chain").fetch_all(pool).await?;
     let standing = |row: &SqliteRow| {
         let portal = row.try_get("portal").unwrap_or_default();
-        Ok(Standing { id: ChainId(row.try_get("id")?), portal, seated: row.try_get("seated")? })
+        Ok(Standing { id: ChainId(row.try_get("id")?), portal, history: row.try_get("history")? })
     };
     rows.iter().map(standing).collect()
 }
 
-fn record(row: &SqliteRow) -> Result<Record, StoreError> {
+fn record(row: &SqliteRow, sealer: &Sealer) -> Result<Record, StoreError> {
     let inject = match row.try_get::<Option<&str>, _>("inject") {
         Ok(Some("bearer")) => Some(Inject::Bearer),
         Ok(Some("parameter")) => Some(Inject::Parameter),
@@ -113,7 +140,8 @@ fn record(row: &SqliteRow) -> Result<Record, StoreError> {
         let (tls, port) = (row.try_get("endpoint_tls").ok()?, row.try_get("endpoint_port").ok()?);
         Some(Endpoint { tls, host, port })
     });
-    Ok(Record { inject, endpoint, ..Record::new(row.try_get("name")?) })
+    let facts = facts::read(row, sealer);
+    Ok(Record { inject, endpoint, facts, ..Record::new(row.try_get("name")?) })
 }
 
 fn credential(row: &SqliteRow, sealer: &Sealer) -> Result<StoredCredential, StoreError> {

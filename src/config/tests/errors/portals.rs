@@ -132,10 +132,117 @@ pub(super) const PORTALS: &[Row] = &[
         &["must be true or false"],
     ),
     (
-        "[portals.acme]\nurl = \"https://a.example\"\nwebhook_url = \"https://a.example/rest/1/S-canary/\"",
+        "[portals.acme]\nurl = \"https://a.example\"\nwebhook_url = \"https://a.example/S-canary/\"",
         6,
         "portals.acme",
-        &["webhook_url is not supported by this version"],
+        &[
+            "webhook_url: is not the URL of an incoming webhook; write it as \"https://a.example/rest/<user>/<secret>/\"",
+        ],
+    ),
+    (
+        "[portals.acme]\nwebhook_url = \"https://a.example/rest/1/S-canary/profile.json\"",
+        5,
+        "portals.acme",
+        &[
+            "webhook_url: has something behind the secret",
+            "https://a.example/rest/<user>/<secret>/",
+        ],
+    ),
+    (
+        "[portals.acme]\nwebhook_url = \"https://a.example/rest/S-canary/\"",
+        5,
+        "portals.acme",
+        &["webhook_url: has no number of a user"],
+    ),
+    (
+        "[portals.acme]\nwebhook_url = \"https://a.example/rest/0/S-canary/\"",
+        5,
+        "portals.acme",
+        &["webhook_url: has no number of a user"],
+    ),
+    (
+        "[portals.acme]\nwebhook_url = \"https://a.example/rest/1/S-canary%2f/\"",
+        5,
+        "portals.acme",
+        &["webhook_url: has no secret of letters and digits"],
+    ),
+    (
+        "[portals.acme]\nwebhook_url = \"https://a.example/rest/1\"",
+        5,
+        "portals.acme",
+        &["webhook_url: has no secret"],
+    ),
+    (
+        "[portals.acme]\nwebhook_url = \"https://a.example/rest/1/S-canary/?a=1\"",
+        5,
+        "portals.acme",
+        &["webhook_url: has something behind the secret"],
+    ),
+    (
+        "[portals.acme]\nwebhook_url = \"a.example/rest/1/S-canary/\"",
+        5,
+        "portals.acme",
+        &["webhook_url: must be a URL that begins with https://"],
+    ),
+    (
+        "[portals.acme]\nwebhook_url = \"http://a.example/rest/1/S-canary/\"",
+        5,
+        "portals.acme",
+        &["webhook_url: http:// would send", "allow_http = true"],
+    ),
+    (
+        "[portals.acme]\nwebhook_url_env = \"https://a.example/rest/1/S-canary/\"",
+        5,
+        "portals.acme",
+        &["webhook_url_env: must be the name of an environment variable"],
+    ),
+    (
+        "[portals.acme]\nwebhook_url_env = \"CARGO_PKG_NAME\"",
+        5,
+        "portals.acme",
+        &["webhook_url_env: must be a URL"],
+    ),
+    (
+        "[portals.acme]\nwebhook_url_file = \"/nowhere/acme.secret\"",
+        5,
+        "portals.acme",
+        &["webhook_url_file: cannot read /nowhere/acme.secret"],
+    ),
+    (
+        "[portals.acme]\nwebhook_url_env = \"PATH\"\nwebhook_url = \"https://a.example/rest/1/S-canary/\"",
+        6,
+        "portals.acme",
+        &["webhook_url is given 2 times; keep one of webhook_url_file, webhook_url_env or"],
+    ),
+    (
+        "[portals.acme]\nwebhook_url = \"https://a.example/rest/1/S-canary/\"\napp = \"main\"",
+        6,
+        "portals.acme",
+        &["app and webhook_url exclude each other; keep one"],
+    ),
+    (
+        "[portals.acme]\nwebhook_url = \"https://a.example/rest/1/S-canary/\"\nurl = \"https://b.example\"",
+        6,
+        "portals.acme",
+        &["url: is not where the webhook leads, https://a.example; leave it out"],
+    ),
+    (
+        "[portals.acme]\nwebhook_url = \"https://a.example/rest/1/S-canary/\"\ninject = \"bearer\"",
+        6,
+        "portals.acme",
+        &["inject: a webhook holds no token to inject; leave it out"],
+    ),
+    (
+        "[portals.acme]\nwebhook_url = \"https://a.example/rest/1/S-canary/\"\nrefresh = \"25m\"",
+        6,
+        "portals.acme",
+        &["refresh: a webhook holds no token to refresh; leave it out"],
+    ),
+    (
+        "[portals.a]\nurl = \"https://a.example\"\n[portals.b]\nwebhook_url = \"https://a.example/rest/1/S-canary/\"",
+        7,
+        "portals.b",
+        &["webhook_url: is the url of [portals.a] too"],
     ),
     (
         "[portals.acme]\nurl = \"https://a.example\"\nclient_id = \"1\"",
@@ -171,7 +278,9 @@ pub(super) const PORTALS: &[Row] = &[
         "[apps.second]\nclient_id = \"2\"\nclient_secret = \"S-canary\"\n[portals.acme]\nurl = \"https://a.example\"",
         7,
         "portals.acme",
-        &["app is missing, and there are several; write app = \"main\""],
+        &[
+            "app is missing, and there are several; write app = \"main\", or give the portal a webhook_url",
+        ],
     ),
 ];
 
@@ -250,15 +359,33 @@ pub(super) const APPS: &[Row] = &[
         &["scope: is empty"],
     ),
     (
-        "[apps.main]\nclient_id = \"a\"\nclient_secret = \"x\"\naccept_installs = true",
+        "[apps.main]\nclient_id = \"a\"\nclient_secret = \"x\"\naccept_installs = \"yes\"",
         4,
         "apps.main",
-        &["accept_installs other than false is not supported by this version"],
+        &["accept_installs: must be true or false"],
+    ),
+    (
+        "[apps.old]\nclient_id = \"a\"\nclient_secret = \"x\"\noauth_server = \"http://my.example.com\"\n\
+         [portals.acme]\nurl = \"http://my.example.com:8080\"\nallow_http = true",
+        4,
+        "apps.old",
+        &[
+            "write https://, or, for an old portal that issues its own tokens, give it a [portals.NAME]",
+            "app = \"old\", url = \"http://my.example.com\" and allow_http = true",
+        ],
+    ),
+    (
+        "[apps.old]\nclient_id = \"a\"\nclient_secret = \"x\"\noauth_server = \"http://my.example.com\"\n\
+         [apps.new]\nclient_id = \"b\"\nclient_secret = \"x\"\n\
+         [portals.acme]\napp = \"new\"\nurl = \"http://my.example.com\"\nallow_http = true",
+        4,
+        "apps.old",
+        &["oauth_server: http:// would send credentials unencrypted"],
     ),
     (
         "[portals.acme]\nurl = \"https://a.example\"",
         1,
         "portals.acme",
-        &["there is no app; add [apps.main]"],
+        &["there is no app; add [apps.main]", "or give the portal a webhook_url_file"],
     ),
 ];
