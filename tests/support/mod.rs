@@ -15,6 +15,7 @@
     reason = "a test fails loudly, and not every test uses everything"
 )]
 
+pub mod browser;
 pub mod calls;
 pub mod chain;
 pub mod connected;
