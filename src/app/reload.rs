@@ -113,7 +113,7 @@ async fn make(
         )),
     };
     let holder = match &settings.access {
-        Access::IncomingWebhook(webhook) => Holder::IncomingWebhook(webhook.clone()),
+        Access::IncomingWebhook(webhook) => Holder::webhook(webhook.clone()),
         Access::Application(app) => {
             let held = before.as_ref().and_then(|portal| portal.credential());
             Holder::Application(if let Some(credential) = held {
