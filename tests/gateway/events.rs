@@ -101,6 +101,8 @@ async fn s_22_f_38_an_uninstallation_needs_the_application_token_and_outlives_a_
     assert_eq!(standing(gate.setup()), uninstalled_state());
     let gate = gate.kill().start();
     assert_eq!(standing(gate.setup()), uninstalled_state());
+    let answer = profile(&gate).await;
+    assert_eq!((answer.status, answer.error().as_str()), (403, "GATEWAY_UNINSTALLED"));
     assert_eq!(portal.control().exchanges(), 1, "no token was touched");
 }
 

@@ -1,7 +1,7 @@
 //! Installations: a page that a browser posts makes a portal's credential, and a portal that nobody
 //! configured.
 
-use b24gate::sandbox::Sandbox;
+use b24gate::sandbox::{Options, Sandbox};
 use serde_json::json;
 
 use crate::installs_support::{
@@ -88,10 +88,10 @@ async fn a_page_without_a_refresh_token_changes_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_portal_that_nobody_configured_arrives_and_is_served_under_its_domain() {
-    let portal = sandbox().await;
-    // A name of this machine that is none of the gateway's own.
-    let url = format!("http://127.0.0.2:{}", portal.address().port());
-    let seed = portal.control().seed_at(MEMBER, 7, &url);
+    // An address of this machine that is none of the gateway's own.
+    let listen = "127.0.0.2:0".parse().unwrap();
+    let portal = Sandbox::start(Options { listen, ..Options::apart() }).await.unwrap();
+    let seed = portal.control().seed_for(MEMBER, 7);
     let gate = open_to_all(&seed).start();
     let answer = post_page(gate.callback, &page(&seed, "app-token")).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
@@ -162,7 +162,10 @@ async fn a_renamed_portal_that_is_installed_again_is_the_same_portal_at_its_new_
 
     let (old, new) = (host(&seed.portal_url), host(&moved.portal_url));
     for domain in [&old, &new] {
-        let answer = http::get(gate.address, &format!("/{domain}/rest/profile")).await;
+        let request = format!(
+            "GET /rest/profile HTTP/1.1\r\nHost: localhost\r\nX-B24-Portal: {domain}\r\n\r\n"
+        );
+        let answer = http::send(gate.address, request).await;
         let moved = answer.field("x-b24-replayed");
         assert_eq!((answer.status, moved), (200, None), "{domain}: straight to the new place");
     }

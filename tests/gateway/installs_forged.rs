@@ -226,6 +226,7 @@ async fn s_21_after_forged_and_real_installations_the_old_chain_still_works() {
     }
     let shown = shown(gate.setup(), "acme").unwrap();
     assert_eq!(shown["chains"], "active spare", "{shown:#?}");
+    assert_served(&gate).await;
     portal.control().expire();
     let exchanges = portal.control().exchanges();
     assert_served(&gate).await;
