@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
-use crate::admin::{Admin, Readiness};
+use crate::admin::{self, Admin, Readiness};
 use crate::alerts::Alerts;
 use crate::config::Config;
 use crate::connect::{Connect, Means};
@@ -137,6 +137,15 @@ impl App {
             config: config.clone(),
         }));
         let readiness = Arc::new(Readiness::new(portals.clone(), custody.clone()));
+        let pages = Admin::new(admin::Means {
+            readiness: readiness.clone(),
+            portals: portals.clone(),
+            custody: custody.clone(),
+            connect: connect.clone(),
+            config: config.clone(),
+            addresses: sockets.iter().map(Bound::address).collect(),
+        })
+        .map_err(|source| StartError::System { what: "drawing random numbers", source })?;
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = Workers::start(&gateway, &sockets, count)
             .map_err(|source| StartError::System { what: "starting workers", source })?;
@@ -151,9 +160,7 @@ impl App {
                 connect: connect.clone(),
                 readiness: readiness.clone(),
             }))),
-            tokio::spawn(
-                Admin::new(readiness.clone(), portals.clone(), custody.clone()).serve(admin),
-            ),
+            tokio::spawn(pages.serve(admin)),
             tokio::spawn(crate::callback::serve(callback, connect.clone())),
             tokio::spawn(connect.work_on_letters()),
         ];

@@ -299,14 +299,14 @@ fn hide<'p>(
     let Holder::IncomingWebhook(webhook) = &portal.holder else {
         return Ok(None);
     };
-    mask::overwrite(&mut reply.head, webhook.secret());
+    mask::overwrite(&mut reply.head, &webhook.secret);
     if !verdict::may_echo(reply, conn.arrived()) {
         return Ok(None);
     }
     if reply.encoding != Encoding::Plain && reply.framing != Framing::None {
         return Err(Stop::Refuse(refusals::unreadable()));
     }
-    Ok(Some(webhook.secret()))
+    Ok(Some(&webhook.secret))
 }
 
 /// Sends an answer of the gateway's own to a request for `portal`, if it was for one.

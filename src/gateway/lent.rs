@@ -41,7 +41,7 @@ impl Lent {
     pub(crate) fn head<'h>(&self, head: &'h mut Outgoing, slot: Slot) -> &'h [u8] {
         match self {
             Self::Token(token) => head.with(slot, &token.access),
-            Self::Webhook(webhook) => head.with_webhook(webhook.user_id(), webhook.secret()),
+            Self::Webhook(webhook) => head.with_webhook(webhook.user_id, &webhook.secret),
             Self::Nothing => head.as_it_is(),
         }
     }

@@ -1,11 +1,12 @@
 //! What opens a portal: an application's credential, which is renewed, or an incoming webhook, which
 //! is not.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::config::IncomingWebhook;
-use crate::credential::{Credential, Secret, State, Status};
+use crate::credential::{Credential, State, Status};
 
 /// What opens a portal.
 #[derive(Clone, Debug)]
@@ -47,7 +48,7 @@ impl Holder {
             Self::Application(credential) => credential.state(),
             Self::IncomingWebhook(webhook) => Arc::new(Status {
                 state: webhook.state(),
-                user_id: Some(webhook.user_id()),
+                user_id: Some(webhook.user_id),
                 ..Status::default()
             }),
         }
@@ -55,16 +56,6 @@ impl Holder {
 }
 
 impl Webhook {
-    /// Whose rights it carries.
-    pub fn user_id(&self) -> u64 {
-        self.settings.user_id
-    }
-
-    /// The part of the path behind the user.
-    pub fn secret(&self) -> &Secret {
-        &self.settings.secret
-    }
-
     /// Notes that the portal has let a call in.
     pub fn accepted(&self) {
         // Looked at first: a store would take the line from the other workers at every call.
@@ -87,6 +78,14 @@ impl Webhook {
     }
 }
 
+impl Deref for Webhook {
+    type Target = IncomingWebhook;
+
+    fn deref(&self) -> &IncomingWebhook {
+        &self.settings
+    }
+}
+
 impl Complaint {
     /// The portal's error code.
     pub fn code(self) -> &'static str {
@@ -103,6 +102,7 @@ impl Complaint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::Secret;
 
     #[test]
     fn a_webhook_is_dead_from_a_refusal_to_the_next_success() {
