@@ -70,6 +70,7 @@ fn desk(taken: &Taken) -> Desk {
                     taken.lock().unwrap().push((grant, replace));
                     reply
                 }
+                _ => Reply::Refused("not asked in these tests".to_owned()),
             }
         })
     })

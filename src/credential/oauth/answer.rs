@@ -194,8 +194,13 @@ impl RefreshFailure {
         }
     }
 
+    /// Whether it will pass by itself.
+    pub fn is_passing(&self) -> bool {
+        self.kind == FailureKind::Transient
+    }
+
     /// Nothing has reached the server.
-    pub(super) fn unsent(code: &str) -> Self {
+    pub(crate) fn unsent(code: &str) -> Self {
         Self { kind: FailureKind::Transient, code: code.to_owned(), retry_after: None, sent: false }
     }
 
@@ -210,6 +215,9 @@ impl fmt::Display for RefreshFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.code.as_str() {
             "name" => f.write_str("the OAuth server's name does not resolve"),
+            "store" => f.write_str("the store cannot be written"),
+            "cut_short" => f.write_str("the exchange was cut short"),
+            "too_many_wait" => f.write_str("too many pairs of this portal wait to be exchanged"),
             "private_address" => {
                 f.write_str("the name leads to an address of this machine or of a private network")
             }
