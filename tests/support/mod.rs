@@ -15,6 +15,7 @@
     reason = "a test fails loudly, and not every test uses everything"
 )]
 
+pub mod browser;
 pub mod calls;
 pub mod chain;
 pub mod connected;
@@ -214,6 +215,13 @@ impl Setup {
         // A command that refuses before it reads closes its end; that is not the test's failure.
         drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
         child.wait_with_output().unwrap()
+    }
+
+    /// Starts a command of `b24gate` and leaves it to the test.
+    pub fn begin(&self, arguments: &[&str]) -> Child {
+        let mut command = self.process(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
     }
 
     /// `b24gate portal import acme`, which must succeed.
