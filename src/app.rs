@@ -123,12 +123,9 @@ impl App {
         reload::populate(&portals, &config, &means).await?;
         let admin_url = format!("http://{admin_address}/");
         let spool = state.path().to_owned();
-        let gateway = Arc::new(Gateway::new(
-            config.gateway.clone(),
-            portals.clone(),
-            admin_url.clone(),
-            spool,
-        ));
+        let gateway =
+            Gateway::new(config.gateway.clone(), portals.clone(), admin_url.clone(), spool);
+        let gateway = Arc::new(gateway.counting(custody.metrics().traffic().clone()));
         let watched = (portals.clone(), custody.clone());
         let alerts = Alerts::start(watched, &connector, config.alerts.clone(), &admin_url).await?;
         let config = Arc::new(ArcSwap::from_pointee(config));

@@ -91,7 +91,7 @@ application in; the command waits and says how it ended. The link works once, in
 minutes; Ctrl-C leaves it to expire.
 
 In Bitrix24 the application's handler address has to be <public_url>/oauth/callback, with public_url of
-[callback]; http://127.0.0.1:8026/oauth/callback is enough where the browser runs on this machine.
+[callback]; http://localhost:8026/oauth/callback is enough where the browser runs on this machine.
 
 With --paste the browser ends on an address with code=... in it, whether a page comes up there or not.
 Paste that address within 30 seconds, or the code that the portal shows.

@@ -64,7 +64,7 @@ fn announce(app: &App, waits: Option<String>) {
     } else if portals.is_empty() {
         tracing::warn!(
             "no portal is configured: add [apps.main] and [portals.NAME] to b24gate.toml (see \
-             config.example.toml), then `b24gate portal import NAME < token.json`"
+             config.example.toml), then `b24gate portal connect NAME`"
         );
     }
     for portal in portals {
@@ -75,7 +75,7 @@ fn announce(app: &App, waits: Option<String>) {
         } else if portal.credential().is_some_and(|credential| credential.current().is_none()) {
             tracing::warn!(
                 portal = %portal.name, state = status.word(),
-                "no credential: `b24gate portal import {} < token.json`", portal.name
+                "no credential: `b24gate portal connect {}`", portal.name
             );
         } else {
             let generation = status.generation.map_or(0, |generation| generation.0);

@@ -129,7 +129,7 @@ impl Connect {
             member_id: verified.member_id.clone(),
         };
         let noted = self.registry.note_arrival(&name, &arrived, &verified.endpoint).await;
-        noted.map_err(|error| not_written(&error))?;
+        noted.map_err(|error| Doubt::Later(not_written(&error)))?;
         let (app, endpoint) = (verified.app.clone(), verified.endpoint.clone());
         let arrival = Arrival { name: name.clone(), endpoint, app, arrived, record: None };
         let portal = self.portals.arrive(arrival, &self.custody, &self.connector).await;
@@ -153,9 +153,9 @@ fn same_application(portal: &Portal, verified: &Verified) -> Result<(), Doubt> {
 }
 
 /// The store's trouble, for whoever may try again.
-pub(super) fn not_written(error: &StoreError) -> Doubt {
-    tracing::error!(%error, "the store takes no facts about portals");
-    Doubt::Later(error.to_string())
+pub(super) fn not_written(error: &StoreError) -> String {
+    tracing::error!(%error, "what came in cannot be written down");
+    error.to_string()
 }
 
 const NO_PLACE: &str = "its portal lives where no portal may come from by itself";

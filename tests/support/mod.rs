@@ -217,6 +217,13 @@ impl Setup {
         child.wait_with_output().unwrap()
     }
 
+    /// Starts a command of `b24gate` and leaves it to the test.
+    pub fn begin(&self, arguments: &[&str]) -> Child {
+        let mut command = self.process(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    }
+
     /// `b24gate portal import acme`, which must succeed.
     pub fn import(&self, seed: &Seed) {
         let output = self.command(&["portal", "import", "acme"], &seed.token_response.to_string());

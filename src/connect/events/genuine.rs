@@ -42,7 +42,7 @@ impl Connect {
             return Ok(EventOutcome::Ignored);
         }
         let noted = self.registry.note_uninstall(&portal.name, at).await;
-        noted.map_err(|error| not_written(&error))?;
+        noted.map_err(|error| EventError::Later(not_written(&error)))?;
         portal.standing.note(|facts| {
             facts.uninstalled = true;
             facts.uninstalled_at = Some(at);

@@ -224,7 +224,8 @@ impl Connect {
     /// Makes an event durable, and marks it as somebody's.
     async fn keep(&self, body: &[u8]) -> Result<i64, EventError> {
         let _shared = self.mail.reading.read().await;
-        let id = self.registry.put_letter(body).await.map_err(|error| not_written(&error))?;
+        let put = self.registry.put_letter(body).await;
+        let id = put.map_err(|error| EventError::Later(not_written(&error)))?;
         self.mail.taken().insert(id);
         Ok(id)
     }

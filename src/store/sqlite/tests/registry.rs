@@ -147,6 +147,9 @@ async fn a_portal_that_was_removed_is_not_there_at_the_next_start_and_others_are
     whole_portal(&store).await;
     store.receive(link("acme", 1), &brings(9)).await.unwrap();
     store.remove("acme").await.unwrap();
+    // At once, and not only when it is read again.
+    let left = store.journal.read().await.unwrap();
+    assert!(left.iter().all(|found| found.portal == "beta"), "{left:?}");
     assert_removed(&store).await;
     let late = store.commit(link("acme", 1), &grant(9)).await;
     assert!(matches!(late, Err(StoreError::Unknown)), "{late:?}");
@@ -214,6 +217,8 @@ async fn a_removed_portal_leaves_nothing_of_an_earlier_database_or_in_the_spool(
     store.receive(link, &brings(6)).await.unwrap();
     assert_eq!(fs::read_dir(home.spool()).unwrap().count(), 1);
     fs::remove_dir(&obstacle).unwrap();
+    // Nor does its slot lead there.
+    fs::remove_file(obstacle.with_extension("")).unwrap();
     store.remove("acme").await.unwrap();
     assert_eq!(fs::read_dir(home.spool()).unwrap().count(), 0);
     drop((state, store));
