@@ -137,7 +137,7 @@ impl Portal {
         let same_way_in = match (&self.holder, &settings.access) {
             (Holder::Application(_), Access::Application(_)) => true,
             (Holder::IncomingWebhook(old), Access::IncomingWebhook(new)) => {
-                old.user_id() == new.user_id && old.secret().matches(new.secret.expose())
+                old.user_id == new.user_id && old.secret.matches(new.secret.expose())
             }
             _ => false,
         };
