@@ -5,19 +5,20 @@
 //! attempt replaces. A crash after it leaves a database that the old key does not open and the one
 //! beside it does, by which the next opening knows that it has to finish ([`heal`]).
 
+mod records;
+
 use std::path::{Path, PathBuf};
 
-use sqlx::sqlite::{SqliteJournalMode, SqliteRow, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
+use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::config::{self, KeySource};
-use crate::credential::{Generation, Secret};
+use crate::credential::Secret;
 use crate::store::backup::unsettled;
 use crate::store::journal::{self, Identity};
 use crate::store::key::{Key, Sealed};
 use crate::store::retired::{has_table, identify};
-use crate::store::rows::unsigned;
-use crate::store::sealed::{CannotSeal, Field, Place, Sealer};
+use crate::store::sealed::{CannotSeal, Sealer};
 use crate::store::sqlite::{
     PROOF, PROOF_PLACE, connect_to_read, database_path, options, unless_damaged,
 };
@@ -77,7 +78,7 @@ pub enum RekeyError {
          nothing was changed", records.join(", ")
     )]
     Unreadable {
-        /// Portals and chains.
+        /// Chains and application tokens of portals, and events.
         records: Vec<String>,
     },
 }
@@ -201,117 +202,11 @@ async fn seal_anew(
     if let Some(path) = new.filter(|_| proves(&next, &proof)) {
         return Err(RekeyError::SameKey { path: path.to_owned() });
     }
-    let chains = seal_chains(connection, &store.sealer, &next).await?;
+    let chains = records::seal_anew(connection, &store.sealer, &next).await?;
     let proof = next.seal(PROOF_PLACE, &Secret::new(PROOF))?;
     sqlx::query("UPDATE seal SET proof = ?").bind(proof).execute(connection).await?;
     transaction.commit().await?;
     Ok(Rekeyed { chains })
-}
-
-/// Every chain, the history among them: what is left under the old key would open no more.
-async fn seal_chains(
-    connection: &mut SqliteConnection,
-    old: &Sealer,
-    next: &Sealer,
-) -> Result<u64, RekeyError> {
-    let rows: Vec<Row> = sqlx::query_as(
-        "SELECT id, portal, generation, access, refresh, prev_refresh FROM chain ORDER BY id",
-    )
-    .fetch_all(&mut *connection)
-    .await?;
-    let mut unreadable = Vec::new();
-    for row in &rows {
-        let Some(texts) = row.open(old) else {
-            unreadable.push(format!("portal {} chain {}", row.portal, row.id));
-            continue;
-        };
-        let [access, refresh, previous] = row.seal(next, &texts)?;
-        sqlx::query("UPDATE chain SET access = ?, refresh = ?, prev_refresh = ? WHERE id = ?")
-            .bind(access)
-            .bind(refresh)
-            .bind(previous)
-            .bind(row.id)
-            .execute(&mut *connection)
-            .await?;
-    }
-    if unreadable.is_empty() {
-        Ok(rows.len() as u64)
-    } else {
-        Err(RekeyError::Unreadable { records: unreadable })
-    }
-}
-
-/// The sealed texts of a chain.
-struct Row {
-    id: i64,
-    portal: String,
-    generation: i64,
-    access: Vec<u8>,
-    refresh: Vec<u8>,
-    prev_refresh: Option<Vec<u8>>,
-}
-
-/// They, open.
-struct Texts {
-    access: Secret,
-    refresh: Secret,
-    /// With the generation that it was issued with.
-    previous: Option<(u64, Secret)>,
-}
-
-impl sqlx::FromRow<'_, SqliteRow> for Row {
-    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
-        Ok(Self {
-            id: row.try_get("id")?,
-            portal: row.try_get("portal")?,
-            generation: row.try_get("generation")?,
-            access: row.try_get("access")?,
-            refresh: row.try_get("refresh")?,
-            prev_refresh: row.try_get("prev_refresh")?,
-        })
-    }
-}
-
-impl Row {
-    fn place(&self, generation: u64, field: Field) -> Place<'_> {
-        Place { portal: &self.portal, chain: self.id, generation: Generation(generation), field }
-    }
-
-    /// `None` when one of them does not open.
-    fn open(&self, sealer: &Sealer) -> Option<Texts> {
-        let generation = unsigned(self.generation);
-        let open = |generation, field, sealed: &[u8]| {
-            sealer.open(self.place(generation, field), sealed).ok()
-        };
-        let previous = match &self.prev_refresh {
-            None => None,
-            // Most often the generation before; earlier when the journal knew more than the
-            // database.
-            Some(sealed) => Some((0..generation).rev().find_map(|earlier| {
-                open(earlier, Field::Refresh, sealed).map(|text| (earlier, text))
-            })?),
-        };
-        Some(Texts {
-            access: open(generation, Field::Access, &self.access)?,
-            refresh: open(generation, Field::Refresh, &self.refresh)?,
-            previous,
-        })
-    }
-
-    /// The access token, the refresh token and the one before.
-    fn seal(&self, sealer: &Sealer, texts: &Texts) -> Result<[Option<Vec<u8>>; 3], CannotSeal> {
-        let generation = unsigned(self.generation);
-        let seal = |generation, field, text| sealer.seal(self.place(generation, field), text);
-        let previous = match &texts.previous {
-            Some((earlier, text)) => Some(seal(*earlier, Field::Refresh, text)?),
-            None => None,
-        };
-        Ok([
-            Some(seal(generation, Field::Access, &texts.access)?),
-            Some(seal(generation, Field::Refresh, &texts.refresh)?),
-            previous,
-        ])
-    }
 }
 
 /// What the old key sealed must not linger: in the journal, in the spool, in free pages, in the

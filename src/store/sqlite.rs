@@ -191,8 +191,12 @@ impl Store for SqliteStore {
             let connection = transaction.connection()?;
             let (added, found) = rows::take_seat(connection, &self.sealer, link, seat).await?;
             transaction.commit().await?;
-            // Until then its slot holds the pair under the generation that it came with.
-            self.seated(Link { generation: added.generation, ..link }, (&found).into()).await;
+            if added.generation == link.generation {
+                // Its slot holds what its exchange brought.
+                self.tidy(link.portal).await;
+            } else {
+                self.seated(Link { generation: added.generation, ..link }, (&found).into()).await;
+            }
             Ok(added)
         })
     }
@@ -300,4 +304,4 @@ impl From<sqlx::Error> for StoreError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

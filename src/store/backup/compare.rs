@@ -4,8 +4,21 @@ use std::fmt;
 
 use sqlx::SqliteConnection;
 
-use crate::store::retired::identify;
+use crate::store::retired::{has_table, identify};
 use crate::store::rows::unsigned;
+
+/// The chains that are compared.
+macro_rules! chains {
+    ($which:literal) => {
+        concat!(
+            "SELECT chain.id, portal, chain.generation, intent.chain IS NOT NULL FROM chain \
+             LEFT JOIN intent ON intent.chain = chain.id AND intent.generation = chain.generation \
+             WHERE ",
+            $which,
+            " ORDER BY portal, chain.id"
+        )
+    };
+}
 
 /// The chains of a database that are not history.
 #[derive(Debug)]
@@ -57,13 +70,13 @@ pub(super) async fn read_as(
     connection: &mut SqliteConnection,
     store: Vec<u8>,
 ) -> Result<Chains, sqlx::Error> {
-    let rows: Vec<(i64, String, i64, bool)> = sqlx::query_as(
-        "SELECT chain.id, portal, chain.generation, intent.chain IS NOT NULL FROM chain \
-         LEFT JOIN intent ON intent.chain = chain.id AND intent.generation = chain.generation \
-         WHERE active = 1 OR spare = 1 ORDER BY portal, chain.id",
-    )
-    .fetch_all(connection)
-    .await?;
+    // A backup keeps the schema that it was made with; the one before has no chains that arrive.
+    let sql = if has_table(connection, "inbox").await? {
+        chains!("history = 0")
+    } else {
+        chains!("active = 1 OR spare = 1")
+    };
+    let rows: Vec<(i64, String, i64, bool)> = sqlx::query_as(sql).fetch_all(connection).await?;
     let chain = |(id, portal, generation, begun)| Chain {
         id,
         portal,

@@ -1,3 +1,4 @@
+mod arrivals;
 mod restoring;
 
 use std::fs::{self, Permissions};

@@ -2,9 +2,9 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
-use crate::credential::{ChainId, Grant, Link};
+use crate::credential::{ChainId, Generation, Grant, Link};
 use crate::store::directory::Directory;
-use crate::store::{Seat, StoredCredential};
+use crate::store::{Registry as _, Seat, StoredCredential};
 
 /// A state directory with a chain that was rotated, a spare, and history.
 struct Home(tempfile::TempDir);
@@ -78,11 +78,27 @@ impl Home {
         connection.close().await.unwrap();
     }
 
+    /// A chain that arrives, application tokens and events.
+    async fn fill(&self, settings: &config::Store) {
+        let (_state, store) = self.open(settings).await.unwrap();
+        store.add("acme", &grant(7), Seat::Arriving).await.unwrap();
+        for portal in ["acme", "bare"] {
+            let token = Secret::new(format!("T-{portal}"));
+            store.note_install(portal, 1, Some(&token)).await.unwrap();
+        }
+        for event in [b"event 1", b"event\xff2"] {
+            store.put_letter(event).await.unwrap();
+        }
+        store.close().await;
+    }
+
     async fn sealed(&self) -> Vec<Vec<u8>> {
         let mut connection = options(&self.path("b24gate.db")).connect().await.unwrap();
         let texts = sqlx::query_scalar(
             "SELECT access FROM chain UNION SELECT refresh FROM chain UNION \
              SELECT prev_refresh FROM chain WHERE prev_refresh IS NOT NULL UNION \
+             SELECT application_token FROM portal WHERE application_token IS NOT NULL UNION \
+             SELECT event FROM inbox UNION \
              SELECT proof FROM seal",
         )
         .fetch_all(&mut connection)
@@ -155,6 +171,21 @@ async fn assert_whole(home: &Home, settings: &config::Store) {
     let (active, spare) = chains(&store).await;
     assert!(active.access.matches("A6") && active.refresh.matches("R6"));
     assert!(spare.access.matches("A3") && spare.refresh.matches("R3"));
+    store.close().await;
+}
+
+/// What [`Home::fill`] made.
+async fn assert_filled(home: &Home, settings: &config::Store) {
+    let (_state, store) = home.open(settings).await.unwrap();
+    let records = store.load().await.unwrap();
+    let [acme, bare] = &records[..] else { panic!("{records:?}") };
+    assert!(acme.arriving[0].as_ref().unwrap().refresh.matches("R7"));
+    for (record, token) in [(acme, "T-acme"), (bare, "T-bare")] {
+        assert!(record.facts.application_token.as_ref().unwrap().matches(token));
+    }
+    let letters = store.letters().await.unwrap();
+    let bodies: Vec<_> = letters.iter().map(|letter| letter.body.as_slice()).collect();
+    assert_eq!(bodies, [b"event 1", b"event\xff2"]);
     store.close().await;
 }
 
@@ -240,6 +271,39 @@ async fn a_record_that_does_not_open_is_named_and_nothing_changes() {
         assert!(refused.to_string().contains(&format!("portal acme {name}")), "{refused}");
         assert_eq!((home.key(), home.sealed().await), (old, sealed));
         assert!(home.slots() == SLOTS && home.key_opens_a_slot(&home.key()));
+        assert_whole(&home, &settings).await;
+    }
+}
+
+#[tokio::test]
+async fn what_arrives_and_what_waits_opens_with_the_new_key_and_not_with_the_old_one() {
+    let (home, settings) = Home::new(KeySource::StateDirectory).await;
+    home.fill(&settings).await;
+    let sealed = home.sealed().await;
+    let rekeyed = home.rekey(&settings, None).await.unwrap();
+    assert_eq!(rekeyed.chains, 4);
+    // Before anything else opened the store.
+    assert!(home.slots().contains(&"acme-4.answer".to_owned()));
+    assert!(!sealed.iter().any(|text| home.holds(text)));
+    assert_filled(&home, &settings).await;
+    assert_whole(&home, &settings).await;
+    home.commit_only(&settings).await;
+    assert_filled(&home, &settings).await;
+}
+
+#[tokio::test]
+async fn an_application_token_or_an_event_that_does_not_open_is_named_and_nothing_changes() {
+    for (sql, name) in [
+        ("UPDATE portal SET application_token = x'00' WHERE name = 'bare'", "portal bare appl"),
+        ("UPDATE inbox SET event = (SELECT event FROM inbox WHERE id = 2) WHERE id = 1", "event 1"),
+    ] {
+        let (home, settings) = Home::new(KeySource::StateDirectory).await;
+        home.fill(&settings).await;
+        home.change(sql).await;
+        let (old, sealed) = (home.key(), home.sealed().await);
+        let refused = home.rekey(&settings, None).await.unwrap_err();
+        assert!(refused.to_string().contains(name), "{refused}");
+        assert_eq!((home.key(), home.sealed().await), (old, sealed));
         assert_whole(&home, &settings).await;
     }
 }

@@ -251,8 +251,12 @@ async fn connect(path: &Path) -> Result<SqlitePool, Trouble> {
 }
 
 async fn what_is_sealed(pool: &SqlitePool, answers: bool) -> Result<Sealed, sqlx::Error> {
-    let any: bool =
-        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM chain)").fetch_one(pool).await?;
+    let any: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM chain) OR EXISTS (SELECT 1 FROM inbox) \
+             OR EXISTS (SELECT 1 FROM portal WHERE application_token IS NOT NULL)",
+    )
+    .fetch_one(pool)
+    .await?;
     Ok(if any || answers { Sealed::Credentials } else { Sealed::Nothing })
 }
 
@@ -274,10 +278,10 @@ async fn proves(
     // opens something else.
     let right = sealed == Sealed::Nothing
         || journal::opens_any(slots, sealer)
-        || rows::load(pool, sealer)
-            .await?
-            .iter()
-            .any(|record| record.credential.iter().chain(&record.spares).any(Result::is_ok));
+        || !rows::inbox::letters(pool, sealer).await?.is_empty()
+        || rows::load(pool, sealer).await?.iter().any(|record| {
+            record.facts.application_token.is_some() || record.chains().any(Result::is_ok)
+        });
     if right {
         let proof = sealer.seal(PROOF_PLACE, &Secret::new(PROOF))?;
         sqlx::query("INSERT OR REPLACE INTO seal (id, proof) VALUES (1, ?)")

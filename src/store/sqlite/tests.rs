@@ -1,8 +1,12 @@
+mod arriving;
 mod corruption;
 mod damage;
+mod inbox;
 mod journal;
 mod model;
+mod registry;
 mod spool;
+pub(in crate::store) mod upgrade;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,6 +1,8 @@
 //! The store against a model of it: random operations, some of them dropped half-way, with reopened
 //! stores and power cuts in between.
 
+mod oracle;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
@@ -9,172 +11,8 @@ use futures_poll::poll_some;
 
 use super::corruption::{Dice, copy, quick_home};
 use super::*;
-use crate::store::SPARES_MAX;
-
-const PORTALS: [&str; 2] = ["acme", "beta"];
-
-/// A chain that is active or spare.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Chain {
-    active: bool,
-    generation: u64,
-    /// The number of its pair.
-    pair: u32,
-    intent: bool,
-    state: State,
-}
-
-/// What the store should hold: the chains by portal and number.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Model {
-    chains: BTreeMap<(String, i64), Chain>,
-    /// By portal: no generation is given out twice.
-    highest: BTreeMap<String, u64>,
-    next_chain: i64,
-}
-
-#[derive(Clone, Debug)]
-enum Operation {
-    Add { portal: &'static str, pair: u32, seat: Seat },
-    Intend { portal: &'static str, chain: i64, generation: u64 },
-    Receive { portal: &'static str, chain: i64, generation: u64, pair: u32 },
-    Commit { portal: &'static str, chain: i64, generation: u64, pair: u32 },
-    Recover { portal: &'static str, chain: i64, generation: u64, pair: u32 },
-    Fail { portal: &'static str, chain: i64, generation: u64 },
-    Promote { portal: &'static str, chain: i64 },
-}
-
-impl Model {
-    fn random(&self, dice: &mut Dice, pair: u32) -> Operation {
-        let portal = PORTALS[dice.roll(2)];
-        let mine: Vec<_> = self.chains.iter().filter(|((name, _), _)| name == portal).collect();
-        if mine.is_empty() || dice.roll(8) == 0 {
-            let seats =
-                [Seat::Spare, Seat::Active { keep_old: true }, Seat::Active { keep_old: false }];
-            let seat = if mine.is_empty() { seats[2] } else { seats[dice.roll(3)] };
-            return Operation::Add { portal, pair, seat };
-        }
-        let ((_, chain), found) = mine[dice.roll(mine.len())];
-        // Sometimes an actor that comes late.
-        let late = u64::from(dice.roll(10) == 0);
-        let (chain, generation) = (*chain, found.generation.saturating_sub(late));
-        match dice.roll(8) {
-            0 | 1 => Operation::Intend { portal, chain, generation },
-            2 => Operation::Receive { portal, chain, generation: found.generation, pair },
-            3 | 4 => Operation::Commit { portal, chain, generation, pair },
-            5 => {
-                let ahead = u64::try_from(dice.roll(3)).unwrap();
-                Operation::Recover { portal, chain, generation: generation + ahead, pair }
-            }
-            6 => Operation::Fail { portal, chain, generation },
-            _ => Operation::Promote { portal, chain },
-        }
-    }
-
-    /// What may be after the operation; which spare makes room is the store's choice.
-    fn after(&self, operation: &Operation) -> Vec<Self> {
-        let mut next = self.clone();
-        match *operation {
-            Operation::Add { portal, pair, seat } => {
-                let id = next.next_chain + 1;
-                next.next_chain = id;
-                let generation = next.above_all(portal);
-                if let Seat::Active { keep_old } = seat {
-                    next.unseat(portal, keep_old);
-                }
-                let (active, state) = (seat != Seat::Spare, State::Connected);
-                let chain = Chain { active, generation, pair, intent: false, state };
-                next.chains.insert((portal.to_owned(), id), chain);
-                return next.with_room(portal);
-            }
-            Operation::Receive { .. } => {}
-            Operation::Intend { portal, chain, generation } => {
-                if let Some(found) = next.at(portal, chain, |found| found == generation) {
-                    found.intent = true;
-                }
-            }
-            Operation::Commit { portal, chain, generation, pair } => {
-                if let Some(found) = next.at(portal, chain, |found| found == generation) {
-                    found.rotate(generation + 1, pair);
-                    next.raise(portal, generation + 1);
-                }
-            }
-            Operation::Recover { portal, chain, generation, pair } => {
-                if let Some(found) = next.at(portal, chain, |found| found <= generation) {
-                    found.rotate(generation + 1, pair);
-                    next.raise(portal, generation + 1);
-                }
-            }
-            Operation::Fail { portal, chain, generation } => {
-                if let Some(found) = next.at(portal, chain, |found| found == generation) {
-                    found.intent = false;
-                    found.state = State::Suspect;
-                }
-            }
-            Operation::Promote { portal, chain } => {
-                let generation = next.above_all(portal);
-                next.unseat(portal, false);
-                let key = (portal.to_owned(), chain);
-                let found = self.chains.get(&key).cloned();
-                let found =
-                    found.map(|old| Chain { active: true, generation, intent: false, ..old });
-                next.chains.extend(found.map(|found| (key, found)));
-            }
-        }
-        vec![next]
-    }
-
-    fn at(&mut self, portal: &str, chain: i64, right: impl Fn(u64) -> bool) -> Option<&mut Chain> {
-        let found = self.chains.get_mut(&(portal.to_owned(), chain));
-        found.filter(|found| right(found.generation))
-    }
-
-    fn above_all(&mut self, portal: &str) -> u64 {
-        let highest = self.highest.entry(portal.to_owned()).or_default();
-        *highest += 1;
-        *highest
-    }
-
-    fn raise(&mut self, portal: &str, generation: u64) {
-        let highest = self.highest.entry(portal.to_owned()).or_default();
-        *highest = generation.max(*highest);
-    }
-
-    fn unseat(&mut self, portal: &str, keep: bool) {
-        for ((name, _), chain) in &mut self.chains {
-            if name == portal && chain.active {
-                // A spare from now on; or to be dropped below.
-                chain.active = false;
-                chain.intent = false;
-                chain.generation = if keep { chain.generation } else { 0 };
-            }
-        }
-        self.chains.retain(|_, chain| chain.generation > 0);
-    }
-
-    fn with_room(self, portal: &str) -> Vec<Self> {
-        let spare = |(key, chain): (&(String, i64), &Chain)| {
-            (key.0 == portal && !chain.active).then(|| key.clone())
-        };
-        let spares: Vec<_> = self.chains.iter().filter_map(spare).collect();
-        if spares.len() <= SPARES_MAX {
-            return vec![self];
-        }
-        let without = |key| {
-            let mut next = self.clone();
-            next.chains.remove(key);
-            next
-        };
-        spares.iter().map(without).collect()
-    }
-}
-
-impl Chain {
-    fn rotate(&mut self, generation: u64, pair: u32) {
-        (self.generation, self.pair) = (generation, pair);
-        (self.intent, self.state) = (false, State::Connected);
-    }
-}
+use crate::store::Registry as _;
+use oracle::{Chain, Model, Operation, Sits};
 
 async fn apply(store: &SqliteStore, operation: &Operation) {
     let link = |portal, chain, generation| Link {
@@ -204,6 +42,17 @@ async fn apply(store: &SqliteStore, operation: &Operation) {
         Operation::Promote { portal, chain } => {
             store.promote(portal, ChainId(chain)).await.map(drop)
         }
+        Operation::TakeSeat { portal, chain, generation, seat } => {
+            match store.take_seat(link(portal, chain, generation), seat).await {
+                // Any chain may be asked for.
+                Err(StoreError::Unknown) => Ok(()),
+                outcome => outcome.map(drop),
+            }
+        }
+        Operation::TurnAway { portal, chain, generation } => {
+            store.turn_away(link(portal, chain, generation)).await
+        }
+        Operation::Remove { portal } => store.remove(portal).await,
     };
     match outcome {
         Ok(()) | Err(StoreError::Superseded(_)) => {}
@@ -215,14 +64,15 @@ async fn apply(store: &SqliteStore, operation: &Operation) {
 async fn view(store: &SqliteStore) -> BTreeMap<(String, i64), Chain> {
     let mut chains = BTreeMap::new();
     for record in store.load().await.unwrap() {
-        let active = record.credential.into_iter().map(|chain| (true, chain));
-        let spares = record.spares.into_iter().map(|chain| (false, chain));
-        for (active, found) in active.chain(spares) {
+        let active = record.credential.into_iter().map(|chain| (Sits::Active, chain));
+        let spares = record.spares.into_iter().map(|chain| (Sits::Spare, chain));
+        let arriving = record.arriving.into_iter().map(|chain| (Sits::Arriving, chain));
+        for (sits, found) in active.chain(spares).chain(arriving) {
             let found = found.unwrap();
             let pair = found.refresh.expose().strip_prefix("R-canary-").unwrap().parse().unwrap();
             assert!(found.access.matches(&format!("A-canary-{pair}")), "half a pair");
             let (generation, state) = (found.generation.0, found.state);
-            let chain = Chain { active, generation, pair, intent: found.intent_open, state };
+            let chain = Chain { sits, generation, pair, intent: found.intent_open, state };
             chains.insert((record.portal.clone(), found.chain.0), chain);
         }
     }
