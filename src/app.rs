@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
-use crate::admin::{Admin, Readiness};
+use crate::admin::{self, Admin, Readiness};
 use crate::alerts::Alerts;
 use crate::config::Config;
 use crate::connect::{Connect, Means};
@@ -28,6 +28,8 @@ use crate::gateway::worker::Workers;
 use crate::portal::Portals;
 use crate::store::{OpenError, Origin, SqliteStore, StateDirectory, StoreError};
 use crate::transport::{Connector, TransportError};
+
+use self::desk::Rooms;
 
 /// The running gateway.
 #[derive(Debug)]
@@ -45,8 +47,18 @@ pub struct App {
     alerts: Alerts,
     addresses: Vec<String>,
     admin_url: String,
+    callback_url: String,
+    signals: Signals,
     /// Its lock keeps other processes out for as long as this one lives.
     _state: StateDirectory,
+}
+
+/// What the operating system sends to a running gateway.
+#[derive(Debug)]
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
 }
 
 /// Where SIGHUP reads the configuration from.
@@ -105,11 +117,14 @@ impl App {
     /// Starts everything; on return the gateway is serving.
     pub async fn start(config: Config, state: StateDirectory) -> Result<Self, StartError> {
         raise_descriptor_limit();
+        // Before anything says that the gateway is there: a signal that nobody listens to kills it.
+        let signals = Signals::listen()
+            .map_err(|source| StartError::System { what: "waiting for signals", source })?;
         // Addresses first: a second process on the same ports must not touch anything else.
         let sockets =
             config.gateway.listen.iter().map(Bound::bind).collect::<Result<Vec<_>, _>>()?;
         let (admin, admin_address) = listen(config.admin.listen).await?;
-        let (callback, _) = listen(config.callback.listen).await?;
+        let (callback, callback_address) = listen(config.callback.listen).await?;
         let store = Arc::new(SqliteStore::open(&state, &config.store).await?);
         let origin = Origin::new(state.path(), &config.store)?;
         let connector = Connector::new(None)?;
@@ -134,6 +149,15 @@ impl App {
             config: config.clone(),
         }));
         let readiness = Arc::new(Readiness::new(portals.clone(), custody.clone()));
+        let pages = Admin::new(admin::Means {
+            readiness: readiness.clone(),
+            portals: portals.clone(),
+            custody: custody.clone(),
+            connect: connect.clone(),
+            config: config.clone(),
+            addresses: sockets.iter().map(Bound::address).collect(),
+        })
+        .map_err(|source| StartError::System { what: "drawing random numbers", source })?;
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = Workers::start(&gateway, &sockets, count)
             .map_err(|source| StartError::System { what: "starting workers", source })?;
@@ -141,14 +165,14 @@ impl App {
             .await
             .map_err(|source| StartError::System { what: "opening the control socket", source })?;
         let side_doors = vec![
-            tokio::spawn(control.serve(desk::desk(
-                portals.clone(),
-                custody.clone(),
-                (store.clone(), origin),
-            ))),
-            tokio::spawn(
-                Admin::new(readiness.clone(), portals.clone(), custody.clone()).serve(admin),
-            ),
+            tokio::spawn(control.serve(desk::desk(Rooms {
+                portals: portals.clone(),
+                custody: custody.clone(),
+                store: (store.clone(), origin),
+                connect: connect.clone(),
+                readiness: readiness.clone(),
+            }))),
+            tokio::spawn(pages.serve(admin)),
             tokio::spawn(crate::callback::serve(callback, connect.clone())),
             tokio::spawn(connect.work_on_letters()),
         ];
@@ -156,7 +180,9 @@ impl App {
         Ok(Self {
             addresses: sockets.iter().map(Bound::address).collect(),
             admin_url,
+            callback_url: format!("http://{callback_address}/"),
             config,
+            signals,
             _state: state,
             gateway,
             portals,
@@ -181,26 +207,26 @@ impl App {
         &self.admin_url
     }
 
+    /// Where browsers and Bitrix24's servers come back to.
+    pub fn callback_url(&self) -> &str {
+        &self.callback_url
+    }
+
     /// The portals being served.
     pub fn portals(&self) -> &Arc<Portals> {
         &self.portals
     }
 
     /// Serves until SIGTERM or SIGINT; SIGHUP reloads the configuration from `source`.
-    pub async fn run(self, source: Source) -> Result<(), StartError> {
-        let failed = |source| StartError::System { what: "waiting for signals", source };
-        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-        let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
+    pub async fn run(mut self, source: Source) {
         loop {
             tokio::select! {
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                _ = hangup.recv() => Box::pin(self.hang_up(&source)).await,
+                _ = self.signals.terminate.recv() => break,
+                _ = self.signals.interrupt.recv() => break,
+                _ = self.signals.hangup.recv() => Box::pin(self.hang_up(&source)).await,
             }
         }
-        self.stop(terminate, interrupt).await;
-        Ok(())
+        self.stop().await;
     }
 
     async fn hang_up(&self, source: &Source) {
@@ -212,9 +238,10 @@ impl App {
 
     /// Answers what is in flight, waits for exchanges, closes the store. Further signals change
     /// nothing: an exchange that is cut short can cost a portal its credential.
-    async fn stop(self, mut terminate: Signal, mut interrupt: Signal) {
+    async fn stop(self) {
         tracing::info!("stopping: no new connections, requests in flight are answered");
         self.readiness.stop();
+        let Signals { mut terminate, mut interrupt, .. } = self.signals;
         let impatient = tokio::spawn(async move {
             loop {
                 tokio::select! {
@@ -235,6 +262,16 @@ impl App {
         self.store.close().await;
         impatient.abort();
         tracing::info!("stopped");
+    }
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 }
 

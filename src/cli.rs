@@ -2,15 +2,18 @@
 //! never among the arguments, where every user of the machine could read them.
 
 mod check;
+mod help;
 mod output;
 mod portal;
 mod sandbox;
 mod serve;
 mod store;
+mod wait;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -19,6 +22,11 @@ use crate::control::LEDGER_MAX;
 use crate::failpoint;
 use crate::telemetry::{self, LogFormat};
 
+use help::{
+    ABOUT, AFTER_HELP, BACKUP_HELP, CHECK_HELP, CONFIG_HELP, CONNECT_HELP, DISABLE_HELP,
+    IMPORT_HELP, LOG_FORMAT_HELP, PORTAL_HELP, REFRESH_HELP, REKEY_HELP, REMOVE_HELP, RESTORE_HELP,
+    SANDBOX_HELP, SERVE_HELP, SHOW_HELP, STATE_HELP, STORE_HELP, WAIT_HELP,
+};
 use output::complain;
 
 /// How a command ended, as the shell sees it.
@@ -71,7 +79,10 @@ enum Command {
     /// Say what is wrong with configuration, files, ports and portals, and how to mend it
     #[command(after_help = CHECK_HELP)]
     Check,
-    /// Connect portals and look at them
+    /// Wait until the running gateway can serve calls
+    #[command(after_help = WAIT_HELP)]
+    Wait(WaitOptions),
+    /// Connect portals, look at them, and take them out of service
     #[command(subcommand, after_help = PORTAL_HELP)]
     Portal(PortalCommand),
     /// Back the store up, restore it elsewhere, or give it a new key
@@ -90,9 +101,35 @@ pub(crate) struct SandboxOptions {
     pub(crate) listen: Option<SocketAddr>,
 }
 
+/// `b24gate wait`
+#[derive(Debug, Args)]
+pub(crate) struct WaitOptions {
+    /// How long: 500ms, 60s, 5m
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = wait::duration)]
+    pub(crate) timeout: Duration,
+    /// Wait for this portal alone, until it has a credential
+    #[arg(long, value_name = "NAME")]
+    pub(crate) portal: Option<String>,
+}
+
 /// `b24gate portal`
 #[derive(Debug, Subcommand)]
 pub(crate) enum PortalCommand {
+    /// Give a portal its credential: log in with a browser
+    #[command(after_help = CONNECT_HELP)]
+    Connect {
+        /// The portal's name
+        name: String,
+        /// Paste the address that the browser is sent to, or the code that the portal shows
+        #[arg(long)]
+        paste: bool,
+        /// Use the new credential from now on, in the place of a working one, even of another user's
+        #[arg(long)]
+        replace: bool,
+        /// Print the link and open no browser
+        #[arg(long)]
+        no_browser: bool,
+    },
     /// Give a portal its credential, read as JSON from standard input
     #[command(after_help = IMPORT_HELP)]
     Import {
@@ -108,12 +145,39 @@ pub(crate) enum PortalCommand {
     /// Show what is known about one portal, without its tokens
     #[command(after_help = SHOW_HELP)]
     Show {
-        /// The portal's name in the configuration
+        /// The portal's name
         name: String,
         /// How many lines of its ledger to show
         #[arg(long, value_name = "N", default_value_t = 5)]
         #[arg(value_parser = clap::value_parser!(u32).range(..=i64::from(LEDGER_MAX)))]
         ledger: u32,
+    },
+    /// Renew a portal's token now, whether it has expired or not
+    #[command(after_help = REFRESH_HELP)]
+    Refresh {
+        /// The portal's name
+        name: String,
+    },
+    /// Take a portal out of service; its credential stays
+    #[command(after_help = DISABLE_HELP)]
+    Disable {
+        /// The portal's name
+        name: String,
+    },
+    /// Put a disabled portal back into service
+    #[command(after_help = DISABLE_HELP)]
+    Enable {
+        /// The portal's name
+        name: String,
+    },
+    /// Take a portal's credential out of use
+    #[command(after_help = REMOVE_HELP)]
+    Remove {
+        /// The portal's name
+        name: String,
+        /// Really
+        #[arg(long)]
+        yes: bool,
     },
 }
 
@@ -175,6 +239,7 @@ pub fn run() -> ExitCode {
         Command::Serve => serve::run(&cli.global),
         Command::Sandbox(options) => sandbox::run(&cli.global, options),
         Command::Check => check::run(&cli.global),
+        Command::Wait(options) => wait::run(&cli.global, options),
         Command::Portal(command) => portal::run(&cli.global, command),
         Command::Store(command) => store::run(&cli.global, command),
     }
@@ -242,138 +307,3 @@ impl From<Exit> for ExitCode {
         })
     }
 }
-
-const ABOUT: &str = "A local gateway for the Bitrix24 REST API: it holds the token, so that no \
-                     client has to";
-
-const CONFIG_HELP: &str = "Configuration file. Without it: $B24GATE_CONFIG, ./b24gate.toml, \
-                           /etc/b24gate/b24gate.toml, the first that exists";
-
-const STATE_HELP: &str = "State directory, where tokens are kept. Without it: $STATE_DIRECTORY, \
-                          $XDG_STATE_HOME/b24gate, ~/.local/state/b24gate";
-
-const LOG_FORMAT_HELP: &str = "How log lines on standard error look; $B24GATE_LOG sets their level";
-
-const AFTER_HELP: &str = "\
-Examples:
-  b24gate sandbox                            try it out, with nothing else installed
-  b24gate check                              look over the configuration before starting
-  b24gate portal import acme < token.json    connect the portal [portals.acme]
-  b24gate serve                              run the gateway
-  curl http://localhost:8024/rest/profile    and call it, without a token
-
-Files:
-  Configuration: --config FILE, $B24GATE_CONFIG, ./b24gate.toml, /etc/b24gate/b24gate.toml;
-  the first that exists. Without any, the defaults hold.
-  State (tokens and their key): --state DIR, $STATE_DIRECTORY, $XDG_STATE_HOME/b24gate,
-  ~/.local/state/b24gate; the first that is set.
-
-Secrets are read from files, from the environment or from standard input, never from the command
-line.
-
-Log: B24GATE_LOG=debug, or for a part of the program B24GATE_LOG=info,b24gate=debug.
-
-Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 unsafe files (other users can reach a
-file that holds secrets), or a store that is in use, retired, or without its key.";
-
-const SERVE_HELP: &str = "\
-Examples:
-  b24gate serve
-  b24gate serve --config /etc/b24gate/b24gate.toml --log-format json
-
-It stops at SIGTERM or Ctrl-C, after the calls under way have been answered.";
-
-const SANDBOX_HELP: &str = "\
-Examples:
-  b24gate sandbox                    prints calls to try
-  b24gate sandbox --portal-only --listen 127.0.0.1:8090
-
-The sandbox keeps nothing, and reaches no portal but its own.";
-
-const CHECK_HELP: &str = "\
-Examples:
-  b24gate check
-  b24gate check --config ./b24gate.toml && b24gate serve --config ./b24gate.toml
-
-One line for each thing that is right (ok), good to know (note) or wrong (WRONG), with the mend.
-Exit codes: 0 nothing is wrong, 2 the configuration, 3 unsafe files, 1 anything else.";
-
-const PORTAL_HELP: &str = "\
-Examples:
-  b24gate portal import acme < token.json
-  b24gate portal list
-  b24gate portal show acme";
-
-const IMPORT_HELP: &str = "\
-Examples:
-  b24gate portal import acme < token.json
-  b24gate portal import acme < settings.json
-  b24gate portal import acme --replace < token.json
-
-The JSON is a token endpoint's answer, CRest's settings.json, what b24phpsdk or b24jssdk stored, or
-the fields of an install request; it is told by its shape. It is read from standard input only, so
-that no other user sees it and no shell remembers it. Stop the tool that it comes from: the first of
-the two that renews it makes the other one's copy useless.
-
-While the portal has a credential that works, another pair of the same user is kept as a spare, which
-takes over when the one in use dies. A pair of another user, or one that does not say whose it is,
-is taken only with --replace. A pair of another portal, or one that was used up, is never taken.";
-
-const SHOW_HELP: &str = "\
-Examples:
-  b24gate portal show acme
-  b24gate portal show acme --ledger 50
-  b24gate portal show acme --ledger 0
-
-Beneath the portal stand its chains, each with the user whose rights it carries, and the latest lines
-of the ledger: what happened to its refresh tokens, each named by eight digits of its hash.";
-
-const STORE_HELP: &str = "\
-Examples:
-  b24gate store backup /mnt/safe/b24gate.backup
-  b24gate store backup --retire /mnt/stick/b24gate.backup
-  b24gate store restore /mnt/stick/b24gate.backup
-  b24gate store rekey
-
-Bitrix24 replaces the refresh token at every refresh. A backup is a snapshot that goes stale with
-the next refresh of each portal, and two stores that hold the same tokens destroy each other's.";
-
-const BACKUP_HELP: &str = "\
-Examples:
-  b24gate store backup /mnt/safe/b24gate.backup
-  b24gate store backup --retire /mnt/stick/b24gate.backup
-
-It may be made while the gateway runs, which then writes it itself. The tokens in it are sealed;
-the key is not in it. Keep a copy of the key in another place than the backup: whoever has both has
-the tokens, and without the key the backup is of no use.
-
-What it is good for: a move to another machine, with --retire while no gateway runs; and the loss of
-the disk, until a portal's next refresh (an hour at most for a portal in use). What is stale
-afterwards is connected again with `b24gate portal import`. It is no undo.";
-
-const RESTORE_HELP: &str = "\
-Examples:
-  b24gate store restore /mnt/stick/b24gate.backup
-  b24gate store restore --source-is-gone /mnt/safe/b24gate.backup
-
-First put the key of the store that was backed up where the configuration looks for it (by default
-b24gate.key in the state directory, chmod 600). Then:
-- A backup is restored once. Two stores with the same tokens destroy each other's.
-- The store that it was made from must be out of service. On this machine that is looked up, and
-  that store is retired. From another machine, make the backup with --retire, or say
-  --source-is-gone when that machine is lost or its gateway is stopped for good.
-- A store in place is kept as b24gate.db.replaced-TIME, retired.
-- Where a store on this machine holds newer tokens than the backup, nothing is restored, unless you
-  say --force-older. Then they are lost, but for what the journal of the same store in place holds:
-  it stays, and the next start takes the newer pairs from it.
-A restoration that was cut short is finished by giving the same command again.";
-
-const REKEY_HELP: &str = "\
-Examples:
-  b24gate store rekey
-  b24gate store rekey --new-key-file /etc/b24gate/new.key
-
-By default the key is b24gate.key in the state directory; a new one takes its place. Where the
-configuration names the key (key_file or key_env), make the new one yourself:
-  openssl rand -hex 32 > /etc/b24gate/new.key && chmod 600 /etc/b24gate/new.key
-Backups made before are sealed with the old key: make a new one.";

@@ -2,6 +2,7 @@
 //! event; and what an operator may do to a portal. No HTTP here: `callback` and `admin` speak it.
 
 mod arrivals;
+mod claim;
 mod events;
 mod form;
 mod install;
@@ -9,6 +10,7 @@ mod logins;
 mod operate;
 mod recent;
 mod verify;
+mod welcome;
 
 pub use events::{EventError, EventOutcome};
 pub use form::Form;
@@ -27,7 +29,11 @@ use crate::portal::Portals;
 use crate::store::Registry;
 use crate::transport::Connector;
 
+use self::arrivals::Arrivals;
+use self::events::Mail;
+use self::install::Followed;
 use self::logins::Logins;
+use self::verify::Claims;
 
 /// Everything by which portals come and go; one per process.
 #[derive(Debug)]
@@ -38,7 +44,13 @@ pub struct Connect {
     pub(in crate::connect) connector: Connector,
     pub(in crate::connect) config: Arc<ArcSwap<Config>>,
     pub(in crate::connect) logins: Logins,
-    pub(in crate::connect) recent: Recent,
+    pub(in crate::connect) recent: Arc<Recent>,
+    pub(in crate::connect) claims: Claims,
+    pub(in crate::connect) arrivals: Arrivals,
+    pub(in crate::connect) mail: Mail,
+    pub(in crate::connect) followed: Followed,
+    /// What changes of portals, one thing at a time: what is written down and what is served agree.
+    pub(in crate::connect) operating: tokio::sync::Mutex<()>,
 }
 
 /// What it works with.
@@ -67,7 +79,12 @@ impl Connect {
             connector,
             config,
             logins: Logins::default(),
-            recent: Recent::default(),
+            recent: Arc::default(),
+            claims: Claims::default(),
+            arrivals: Arrivals::default(),
+            mail: Mail::default(),
+            followed: Followed::default(),
+            operating: tokio::sync::Mutex::default(),
         }
     }
 

@@ -5,6 +5,7 @@
 //! that no client's hang-up can cut short (`flight.rs`).
 
 mod admission;
+mod arrival;
 mod custody;
 mod flight;
 mod grant;

@@ -43,6 +43,8 @@ pub struct PortalView {
     pub arrived: bool,
     /// Whether the operator took it out of service.
     pub disabled: bool,
+    /// Whether the application was removed in the portal.
+    pub uninstalled: bool,
     /// Requests since the gateway started; none is told where no gateway runs.
     pub requests: Option<u64>,
 }
@@ -149,6 +151,7 @@ impl PortalView {
             webhook: matches!(portal.holder, Holder::IncomingWebhook(_)),
             arrived: facts.arrived.is_some(),
             disabled: facts.disabled,
+            uninstalled: facts.uninstalled,
             requests: Some(portal.requests()),
             ..Self::new(&portal.name, url, &status, record)
         }

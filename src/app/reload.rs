@@ -37,7 +37,7 @@ pub(super) async fn populate(
             made.push((portal, settings.access.clone()));
             continue;
         }
-        let portal = Box::pin(make(portals, settings, record, means)).await?;
+        let portal = make(portals, settings, record, means).await?;
         made.push((portal, settings.access.clone()));
     }
     // From here on nothing fails.
@@ -45,7 +45,7 @@ pub(super) async fn populate(
     for found in records.into_iter().filter_map(|record| arrived::find(config, record)) {
         names.push(found.arrival.name.clone());
         let access = Access::Application(found.arrival.app.clone());
-        made.push((Box::pin(serve_arrived(portals, found, means)).await, access));
+        made.push((serve_arrived(portals, found, means).await, access));
     }
     // Those that came by themselves first: where two say that they live at one domain, it is the
     // operator's.
@@ -120,7 +120,7 @@ async fn make(
                 credential.clone()
             } else {
                 let name = settings.name.clone();
-                Credential::open(name, app.clone(), custody.clone(), record).await
+                Box::pin(Credential::open(name, app.clone(), custody.clone(), record)).await
             })
         }
     };
@@ -141,8 +141,9 @@ impl App {
             }
         };
         let before = self.config.load_full();
-        let nothing_is_left = config.apps.is_empty() && !before.apps.is_empty();
-        if config.portals.is_empty() && (!before.portals.is_empty() || nothing_is_left) {
+        let serves_none = config.portals.is_empty() && config.open_apps().next().is_none();
+        let no_app_is_left = config.apps.is_empty() && !before.apps.is_empty();
+        if serves_none && (!before.portals.is_empty() || no_app_is_left) {
             // A file that is being written in place is empty for a moment.
             tracing::error!(
                 "configuration NOT reloaded, the old one stays: the new one has no portals; \

@@ -1,12 +1,16 @@
-//! `b24gate portal import|list|show`: through the control socket when a gateway runs, through the
-//! store when none does. No token is ever printed.
+//! `b24gate portal ...`: through the control socket when a gateway runs, through the store when none
+//! does. No token is ever printed.
 
+mod connect;
 mod import;
+mod operate;
 mod show;
 mod table;
 
 use std::path::Path;
 
+use self::connect::Browser;
+use self::operate::Deed;
 use super::output::{Failure, chain, failed, finish};
 use super::{Exit, Global, PortalCommand, control_runtime};
 use crate::config::Config;
@@ -30,6 +34,11 @@ pub(super) fn run(global: &Global, command: &PortalCommand) -> Exit {
     };
     runtime.block_on(async {
         match command {
+            PortalCommand::Connect { name, paste, replace, no_browser } => {
+                let wish = connect::Wish { paste: *paste, replace: *replace };
+                let browser = if *no_browser { Browser::Leave } else { Browser::Open };
+                finish(connect::run(&state, name, wish, browser).await)
+            }
             PortalCommand::Import { name, replace } => {
                 let replace = if *replace { Replace::Yes } else { Replace::No };
                 finish(import::run(&config, &state, name, replace).await)
@@ -38,6 +47,17 @@ pub(super) fn run(global: &Global, command: &PortalCommand) -> Exit {
             PortalCommand::Show { name, ledger } => {
                 finish(show::show(&config, &state, name, *ledger).await)
             }
+            PortalCommand::Refresh { name } => finish(operate::refresh(&state, name).await),
+            PortalCommand::Disable { name } => {
+                finish(operate::run(&config, &state, name, Deed::Disable).await)
+            }
+            PortalCommand::Enable { name } => {
+                finish(operate::run(&config, &state, name, Deed::Enable).await)
+            }
+            PortalCommand::Remove { name, yes: true } => {
+                finish(operate::run(&config, &state, name, Deed::Remove).await)
+            }
+            PortalCommand::Remove { name, yes: false } => finish(Err(operate::unsure(name))),
         }
     })
 }
@@ -49,6 +69,14 @@ async fn ask(state: &Path, request: &Request) -> Result<Option<Reply>, Failure> 
         Ok(reply) => Ok(reply),
         Err(error) => Err(failed(format!("the running gateway does not answer: {error}"))),
     }
+}
+
+/// As [`ask`], where only a running gateway can do it.
+async fn ask_running(state: &Path, request: &Request) -> Result<Reply, Failure> {
+    ask(state, request).await?.ok_or_else(|| {
+        let place = state.display();
+        failed(format!("no gateway runs on {place}; start `b24gate serve` first, and try again"))
+    })
 }
 
 async fn open(config: &Config, state: &Path) -> Result<(StateDirectory, SqliteStore), Failure> {

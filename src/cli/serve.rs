@@ -2,7 +2,7 @@
 
 use super::output::complain;
 use super::{Exit, Global};
-use crate::app::{App, Source};
+use crate::app::{App, Source, StartError};
 use crate::config::Config;
 use crate::store::StateDirectory;
 
@@ -27,11 +27,12 @@ pub(super) fn run(global: &Global) -> Exit {
         Err(exit) => return exit,
     };
     let source = Source::File(global.config.clone());
-    let served = runtime.block_on(async {
+    let served: Result<(), StartError> = runtime.block_on(async {
         let waits = waits_for_installs(&config);
         let app = Box::pin(App::start(config, state)).await?;
         announce(&app, waits);
-        Box::pin(app.run(source)).await
+        Box::pin(app.run(source)).await;
+        Ok(())
     });
     match served {
         Ok(()) => Exit::Done,
@@ -57,13 +58,14 @@ fn announce(app: &App, waits: Option<String>) {
         tracing::info!(%address, "gateway listening");
     }
     tracing::info!(address = app.admin_url(), "status page");
+    tracing::info!(address = app.callback_url(), "logins, installations and events come in");
     let portals = app.portals().all();
     if let Some(waits) = waits {
         tracing::info!("{waits}");
     } else if portals.is_empty() {
         tracing::warn!(
             "no portal is configured: add [apps.main] and [portals.NAME] to b24gate.toml (see \
-             config.example.toml), then `b24gate portal import NAME < token.json`"
+             config.example.toml), then `b24gate portal connect NAME`"
         );
     }
     for portal in portals {
@@ -74,7 +76,7 @@ fn announce(app: &App, waits: Option<String>) {
         } else if portal.credential().is_some_and(|credential| credential.current().is_none()) {
             tracing::warn!(
                 portal = %portal.name, state = status.word(),
-                "no credential: `b24gate portal import {} < token.json`", portal.name
+                "no credential: `b24gate portal connect {}`", portal.name
             );
         } else {
             let generation = status.generation.map_or(0, |generation| generation.0);

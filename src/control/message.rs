@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use crate::credential::{Admitted, Grant, unix_now};
+use crate::credential::{Admitted, Grant, Secret, unix_now};
 use crate::views::{Details, PortalView};
 
 /// Lines of a ledger that are told at most.
@@ -36,6 +36,49 @@ pub enum Request {
         /// Where to; absolute.
         file: String,
     },
+    /// Begin a login.
+    Connect {
+        /// The portal's name.
+        portal: String,
+        /// Whether the answer will be pasted.
+        paste: bool,
+        /// Whether the new pair takes the place of the one in use.
+        replace: bool,
+    },
+    /// How did a login end?
+    LoginOutcome {
+        /// Its number.
+        id: String,
+    },
+    /// What the operator's browser was redirected to, or the bare code.
+    Paste {
+        /// The login's number.
+        id: String,
+        /// As pasted.
+        pasted: Secret,
+    },
+    /// Renew the token now.
+    Refresh {
+        /// The portal's name.
+        portal: String,
+    },
+    /// Take a portal out of service, or put it back.
+    SetDisabled {
+        /// The portal's name.
+        portal: String,
+        /// Whether it is out of service from now on.
+        disabled: bool,
+    },
+    /// Take a portal's credential out of use.
+    Remove {
+        /// The portal's name.
+        portal: String,
+    },
+    /// What stands in the way of calls?
+    Readiness {
+        /// Of calls to this portal only.
+        portal: Option<String>,
+    },
 }
 
 /// The gateway's answer.
@@ -50,6 +93,27 @@ pub enum Reply {
     Portal(Box<Details>),
     /// The backup is on the disk.
     BackedUp(BackupView),
+    /// The login has begun.
+    Login {
+        /// Its number.
+        id: String,
+        /// What to open in a browser.
+        link: String,
+        /// How long it is good, seconds.
+        expires_in: u64,
+    },
+    /// The login is still under way.
+    UnderWay,
+    /// The portal has a credential by this login; how it stands, in a sentence.
+    Connected(String),
+    /// The login has failed; why, in a sentence.
+    NotConnected(String),
+    /// The token is renewed, and this is its generation.
+    Refreshed(u64),
+    /// It is done, durably.
+    Done,
+    /// What stands in the way, a line each; nothing when calls can be served.
+    Readiness(Vec<String>),
     /// Why not, in a sentence.
     Refused(String),
 }
@@ -73,6 +137,7 @@ impl Request {
             request.get(key).and_then(Value::as_str).map(str::to_owned)
         };
         let portal = text(&request, "portal").ok_or_else(|| "no portal is named".to_owned());
+        let id = text(&request, "id").ok_or_else(|| "no login is named".to_owned());
         match text(&request, "do").as_deref() {
             Some("list") => Ok(Self::List),
             Some("show") => {
@@ -90,10 +155,25 @@ impl Request {
                 };
                 let grant = Grant::imported(grant, unix_now())
                     .map_err(|error| format!("the grant is of no use: {error}"))?;
-                let replace = request.get("replace").and_then(Value::as_bool).unwrap_or(false);
-                Ok(Self::Import { portal: portal?, grant, replace })
+                Ok(Self::Import { portal: portal?, grant, replace: flag(&request, "replace") })
             }
-            _ => Err("the request is none of import, list, show, backup".to_owned()),
+            Some("connect") => {
+                let (paste, replace) = (flag(&request, "paste"), flag(&request, "replace"));
+                Ok(Self::Connect { portal: portal?, paste, replace })
+            }
+            Some("login outcome") => Ok(Self::LoginOutcome { id: id? }),
+            Some("paste") => match request.remove("pasted") {
+                Some(Value::String(pasted)) => {
+                    Ok(Self::Paste { id: id?, pasted: Secret::new(pasted) })
+                }
+                _ => Err("nothing is pasted".to_owned()),
+            },
+            Some("refresh") => Ok(Self::Refresh { portal: portal? }),
+            Some("disable") => Ok(Self::SetDisabled { portal: portal?, disabled: true }),
+            Some("enable") => Ok(Self::SetDisabled { portal: portal?, disabled: false }),
+            Some("remove") => Ok(Self::Remove { portal: portal? }),
+            Some("readiness") => Ok(Self::Readiness { portal: portal.ok() }),
+            _ => Err("the request is none that this gateway knows".to_owned()),
         }
     }
 
@@ -104,6 +184,20 @@ impl Request {
                 json!({"do": "show", "portal": portal, "ledger": ledger})
             }
             Self::Backup { file } => json!({"do": "backup", "file": file}),
+            Self::Connect { portal, paste, replace } => {
+                json!({"do": "connect", "portal": portal, "paste": paste, "replace": replace})
+            }
+            Self::LoginOutcome { id } => json!({"do": "login outcome", "id": id}),
+            Self::Paste { id, pasted } => {
+                json!({"do": "paste", "id": id, "pasted": pasted.expose()})
+            }
+            Self::Refresh { portal } => json!({"do": "refresh", "portal": portal}),
+            Self::SetDisabled { portal, disabled } => {
+                let what = if *disabled { "disable" } else { "enable" };
+                json!({"do": what, "portal": portal})
+            }
+            Self::Remove { portal } => json!({"do": "remove", "portal": portal}),
+            Self::Readiness { portal } => json!({"do": "readiness", "portal": portal}),
             Self::Import { portal, grant, replace } => json!({
                 "do": "import",
                 "portal": portal,
@@ -122,4 +216,8 @@ impl Request {
         line.push(b'\n');
         line
     }
+}
+
+fn flag(request: &Map<String, Value>, name: &str) -> bool {
+    request.get(name).and_then(Value::as_bool).unwrap_or(false)
 }

@@ -70,9 +70,66 @@ fn desk(taken: &Taken) -> Desk {
                     taken.lock().unwrap().push((grant, replace));
                     reply
                 }
+                Request::Connect { portal, paste: false, replace: true } => {
+                    Reply::Login { id: "7".to_owned(), link: portal, expires_in: 600 }
+                }
+                Request::LoginOutcome { id } if id == "7" => Reply::UnderWay,
+                Request::LoginOutcome { id } => Reply::Connected(id),
+                Request::Paste { id, pasted } => {
+                    Reply::NotConnected(format!("{id} {}", pasted.expose()))
+                }
+                Request::Refresh { portal } if portal == "acme" => Reply::Refreshed(42),
+                Request::SetDisabled { portal, disabled: true } if portal == "acme" => Reply::Done,
+                Request::Remove { portal } if portal == "beta" => Reply::Done,
+                Request::Readiness { portal } => Reply::Readiness(portal.into_iter().collect()),
+                other => Reply::Refused(format!("{other:?}")),
             }
         })
     })
+}
+
+async fn ask_in(state: &Path, request: Request) -> Reply {
+    ask(state, &request).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn a_login_and_what_an_operator_does_travel_as_they_were_meant() {
+    let (state, _) = served().await;
+    let state = state.path();
+    let text = |text: &str| text.to_owned();
+    let connect =
+        |replace: bool| Request::Connect { portal: text("acme"), paste: !replace, replace };
+    let login = Reply::Login { id: text("7"), link: text("acme"), expires_in: 600 };
+    assert_eq!(ask_in(state, connect(true)).await, login);
+    let refused = ask_in(state, connect(false)).await;
+    let told = Reply::Refused(text(r#"Connect { portal: "acme", paste: true, replace: false }"#));
+    assert_eq!(refused, told);
+    let outcome = |id: &str| Request::LoginOutcome { id: text(id) };
+    assert_eq!(ask_in(state, outcome("7")).await, Reply::UnderWay);
+    assert_eq!(ask_in(state, outcome("8")).await, Reply::Connected(text("8")));
+    let paste = Request::Paste { id: text("9"), pasted: Secret::new("c-canary") };
+    assert!(!format!("{paste:?}").contains("canary"));
+    assert_eq!(ask_in(state, paste).await, Reply::NotConnected(text("9 c-canary")));
+
+    let refresh = |portal: &str| Request::Refresh { portal: text(portal) };
+    assert_eq!(ask_in(state, refresh("acme")).await, Reply::Refreshed(42));
+    let disable = |disabled| Request::SetDisabled { portal: text("acme"), disabled };
+    assert_eq!(ask_in(state, disable(true)).await, Reply::Done);
+    assert!(matches!(ask_in(state, disable(false)).await, Reply::Refused(_)));
+    assert_eq!(ask_in(state, Request::Remove { portal: text("beta") }).await, Reply::Done);
+    for portal in [None, Some(text("acme"))] {
+        let want = Reply::Readiness(portal.clone().into_iter().collect());
+        assert_eq!(ask_in(state, Request::Readiness { portal }).await, want);
+    }
+    for (line, told) in [
+        (r#"{"do":"refresh"}"#, "no portal is named"),
+        (r#"{"do":"login outcome"}"#, "no login is named"),
+        (r#"{"do":"paste","id":"7"}"#, "nothing is pasted"),
+        (r#"{"do":"erase"}"#, "none that this gateway knows"),
+    ] {
+        let answer = raw(state, format!("{line}\n").as_bytes()).await;
+        assert!(answer.contains(told), "{answer}");
+    }
 }
 
 async fn served() -> (tempfile::TempDir, Taken) {
@@ -135,7 +192,7 @@ async fn a_request_that_makes_no_sense_is_answered_with_a_sentence() {
     let (state, taken) = served().await;
     for (line, text) in [
         ("hello\n", "not a JSON object"),
-        ("{}\n", "none of import, list, show"),
+        ("{}\n", "none that this gateway knows"),
         ("{\"do\":\"backup\"}\n", "no file is named"),
         ("{\"do\":\"backup\",\"file\":\"b\"}\n", "by its whole path"),
         ("{\"do\":\"show\"}\n", "no portal is named"),

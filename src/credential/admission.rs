@@ -215,11 +215,13 @@ fn of_same_user(active_is_dead: bool, replace: Replace) -> Seat {
 
 /// Whether a token that is nobody's current one is beyond use. One whose chain had to make room
 /// before it was exchanged may still be good.
-fn spent(entry: &LedgerEntry) -> Option<Refused> {
+pub(super) fn spent(entry: &LedgerEntry) -> Option<Refused> {
     let LedgerEntry { at, generation, ref outcome, .. } = *entry;
     match outcome.as_str() {
         "intent" => Some(Refused::UsedUp { at, generation }),
-        text if text.starts_with("failed: dead") => Some(Refused::Dead { at, generation }),
+        text if text.starts_with("failed: dead") || text == "turned away" => {
+            Some(Refused::Dead { at, generation })
+        }
         _ => None,
     }
 }

@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::config::App;
+use crate::credential::arrival::Arriving;
 use crate::credential::flight::{Crashed, Flight};
 use crate::credential::hold::{Hold, Pace};
 use crate::credential::recovery::{Held, Settled};
@@ -131,7 +132,8 @@ impl Credential {
         };
         let spares = settled.spares.iter().map(Held::chain).filter(|chain| !chain.is_dead());
         let spares: Vec<Chain> = spares.collect();
-        let mut chains = Chains { active: None, spares };
+        let arriving = settled.arriving.iter().map(Arriving::left).collect();
+        let mut chains = Chains { active: None, spares, arriving };
         match settled.active {
             None => {}
             Some(Err(error)) => {
@@ -144,7 +146,16 @@ impl Credential {
                 chains.active = Some(chain);
             }
         }
-        let held = chains.active.iter().chain(&chains.spares);
+        // The store would promote the pair that it has.
+        let stored = chains.spares.iter().all(|spare| spare.unsaved.is_none());
+        if chains.active.is_none()
+            && stored
+            && let Err(error) = credential.take_over(&mut chains).await
+        {
+            tracing::error!(portal = %credential.portal, %error, "no spare has taken over");
+        }
+        let arriving = chains.arriving.iter().map(|it| &it.chain);
+        let held = chains.active.iter().chain(&chains.spares).chain(arriving);
         let unsaved = held.filter(|chain| chain.unsaved.is_some()).count();
         credential.note(|status| {
             status.spares = chains.spares.len();
@@ -219,14 +230,7 @@ impl Credential {
         grant: Grant,
         replace: Replace,
     ) -> Result<Admitted, IntakeError> {
-        let (told, outcome) = oneshot::channel();
-        let credential = Arc::clone(self);
-        self.custody.flights.spawn(async move {
-            // Whoever asked may have left.
-            drop(told.send(credential.take_in(grant, replace).await));
-        });
-        let cut_short = |_closed| StoreError::Unavailable("the import was cut short".into());
-        outcome.await.map_err(cut_short)?
+        self.detached(Arc::clone(self).take_in(grant, replace)).await
     }
 
     /// As [`Credential::adopt`], for a pair of which whoever brought it may have a copy (a page in a
@@ -238,7 +242,20 @@ impl Credential {
         grant: Grant,
         replace: Replace,
     ) -> Result<Admitted, IntakeError> {
-        self.adopt(grant, replace).await
+        self.detached(Arc::clone(self).arrive(grant, replace)).await
+    }
+
+    async fn detached<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = Result<T, IntakeError>> + Send + 'static,
+    ) -> Result<T, IntakeError> {
+        let (told, outcome) = oneshot::channel();
+        self.custody.flights.spawn(async move {
+            // Whoever asked may have left.
+            drop(told.send(task.await));
+        });
+        let cut_short = |_closed| StoreError::Unavailable("the import was cut short".into());
+        outcome.await.map_err(cut_short)?
     }
 
     /// Lets the next call try again at once, whatever the last attempt said.
@@ -247,7 +264,16 @@ impl Credential {
     }
 
     /// Lends nothing any more and forgets its chains, which the store has taken out of use.
-    pub async fn forget(&self) {}
+    pub async fn forget(&self) {
+        // What is under way first: its outcome must not come back.
+        let mut chains = self.chains.lock().await;
+        *chains = Chains::default();
+        self.token.store(None);
+        self.set_hold(None);
+        self.status.store(Arc::default());
+        // A pair that was still to be stored has no place any more.
+        self.custody.store_works();
+    }
 
     /// Takes a changed application over. With another id, secret or server, what was refused may
     /// be tried again at once.

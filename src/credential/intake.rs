@@ -8,7 +8,7 @@ use crate::credential::{
     Admission, Admitted, Credential, Grant, Held, Origin, RefreshFailure, Refused, Replace, Token,
     admit,
 };
-use crate::store::{Added, Seat, Store, StoreError, StoredCredential};
+use crate::store::{Added, LedgerEntry, Seat, Store, StoreError, StoredCredential};
 
 /// Why a pair that somebody brought is not in the store.
 #[derive(Debug, thiserror::Error)]
@@ -16,8 +16,9 @@ pub enum IntakeError {
     /// It is not taken.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// Its refresh token was tried at once, and there is no pair of our own to keep. When
-    /// [`RefreshFailure::kind`] is passing, the pair is kept and tried again by itself.
+    /// Its refresh token was tried at once, and there is no pair of our own in use. Unless the token
+    /// is dead, the pair is kept and tried again by itself; one that comes when too many of its
+    /// portal wait already (`too_many_wait`) is not kept, and may be brought again.
     #[error("{0}")]
     Exchange(RefreshFailure),
     /// The store did not do it.
@@ -59,7 +60,19 @@ pub async fn take_in(
     Ok(admitted(seat, store.add(portal, grant, seat).await?))
 }
 
-fn admitted(seat: Seat, added: Added) -> Admitted {
+/// The same for the running gateway, by what it holds in memory.
+pub(super) fn decide(
+    chains: &Chains,
+    grant: &Grant,
+    seen: Option<&LedgerEntry>,
+    replace: Replace,
+) -> Result<Admission, Refused> {
+    let spares: Vec<Held<'_>> = chains.spares.iter().map(Held::from).collect();
+    let active = chains.active.as_ref().map(Held::from);
+    admit(active.as_ref(), &spares, grant, seen, replace)
+}
+
+pub(super) fn admitted(seat: Seat, added: Added) -> Admitted {
     match seat {
         Seat::Active { keep_old } => {
             Admitted::Active { generation: added.generation.0, old_kept: keep_old }
@@ -81,10 +94,11 @@ impl Credential {
         // First what was exchanged and not stored yet: its generation is already in use.
         self.save_all(&mut chains).await?;
         let store = &self.custody.store;
+        if let Some(id) = chains.arriving_with(&grant.refresh) {
+            return self.try_again(&mut chains, id, replace).await;
+        }
         let seen = store.seen(&self.portal, &grant.refresh).await?;
-        let spares: Vec<Held<'_>> = chains.spares.iter().map(Held::from).collect();
-        let active = chains.active.as_ref().map(Held::from);
-        let seat = match admit(active.as_ref(), &spares, &grant, seen.as_ref(), replace)? {
+        let seat = match decide(&chains, &grant, seen.as_ref(), replace)? {
             Admission::Add(seat) => seat,
             Admission::Known { chain, generation, active, dead } => {
                 return Ok(Admitted::Known { chain, generation: generation.0, active, dead });
@@ -92,7 +106,10 @@ impl Credential {
         };
         let added = store.add(&self.portal, &grant, seat).await?;
         self.custody.store_works();
-        self.seat(&mut chains, seat, added, &grant);
+        let chain = Chain::started(added.chain, added.generation, &grant);
+        let (access, expires_at) = (grant.access, grant.expires_at);
+        let token = Token::new(added.generation, access, expires_at, Origin::Stored);
+        self.seat(&mut chains, seat, added, (chain, token));
         tracing::info!(
             portal = %self.portal, chain = %added.chain, generation = %added.generation, ?seat,
             "credential imported"
@@ -101,12 +118,15 @@ impl Credential {
     }
 
     /// Does in memory what the store has done.
-    fn seat(&self, chains: &mut Chains, seat: Seat, added: Added, grant: &Grant) {
-        let chain = Chain::started(added.chain, added.generation, grant);
+    pub(super) fn seat(
+        &self,
+        chains: &mut Chains,
+        seat: Seat,
+        added: Added,
+        (chain, token): (Chain, Token),
+    ) {
         match seat {
             Seat::Active { keep_old } => {
-                let (access, expires_at) = (grant.access.clone(), grant.expires_at);
-                let token = Token::new(added.generation, access, expires_at, Origin::Stored);
                 self.publish(&chain, token);
                 let old = chains.active.replace(chain).filter(|_| keep_old);
                 chains.spares.splice(0..0, old);

@@ -3,9 +3,15 @@
 //! Redirects are never followed, secrets travel in the body, and an answer is judged by its error
 //! code alone: statuses differ between the server's versions, and texts are for people. Sources:
 //! the vendor's documentation of `/oauth/token/` and the tests of its SDKs against live portals.
+//!
+//! Old portals are their own OAuth servers. They read the query and nothing else, so an application
+//! with a `redirect_uri`, which only they want, is asked for with GET from the start, unless its
+//! server is the vendor's; and they may answer with a redirect that carries the pair.
 
 mod answer;
 mod exchange;
+mod person;
+mod redirect;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -65,21 +71,50 @@ impl OAuth {
     /// works once (Bitrix24 REST docs, OAuth). The answer is as it came, unread.
     pub async fn exchange_code(
         &self,
-        _app: &App,
-        _code: &Secret,
+        app: &App,
+        code: &Secret,
     ) -> Result<RawAnswer, RefreshFailure> {
-        Err(RefreshFailure::unsent("not_built"))
+        self.ask(app, &token_form(app, "authorization_code", "code", code)).await
     }
 
     /// Whose rights an access token carries, by name: `user.current` of the portal at `portal`,
     /// reached through `connector`; where the application lacks the scope for it, `profile`.
     pub async fn person(
         &self,
-        _connector: &Connector,
-        _portal: &Endpoint,
-        _access: &Secret,
+        connector: &Connector,
+        portal: &Endpoint,
+        access: &Secret,
     ) -> Result<Person, RefreshFailure> {
-        Err(RefreshFailure::unsent("not_built"))
+        let mut form = Zeroizing::new(String::with_capacity(FORM));
+        pairs(&mut form, &[("auth", access.expose())]);
+        let mut outcome = Err(RefreshFailure::unsent("no_method"));
+        for method in person::METHODS {
+            let request = Verb::Post.request(portal, method, &form)?;
+            outcome = exchange::send(connector, portal, self.total, request).await?.person();
+            if !outcome.as_ref().is_err_and(RefreshFailure::refuses_the_method) {
+                break;
+            }
+        }
+        outcome
+    }
+
+    /// Asks the token endpoint, with POST unless the server is known to want GET.
+    async fn ask(&self, app: &App, form: &str) -> Result<RawAnswer, RefreshFailure> {
+        let server = &app.oauth_server;
+        if wants_get(app) || self.is_get_only(server) {
+            return self.call(server, TOKEN, form, Verb::Get).await;
+        }
+        let answer = self.call(server, TOKEN, form, Verb::Post).await?;
+        if !answer.refuses_post() {
+            return Ok(answer);
+        }
+        let answer = self.call(server, TOKEN, form, Verb::Get).await?;
+        if !answer.refuses_post() {
+            // The query shows the secrets to whoever logs requests there.
+            tracing::warn!(%server, "OAuth server takes no POST, asking with GET from now on");
+            self.get_only.lock().unwrap_or_else(PoisonError::into_inner).insert(server.clone());
+        }
+        Ok(answer)
     }
 
     async fn call(
@@ -100,22 +135,7 @@ impl OAuth {
 impl TokenEndpoint for OAuth {
     fn exchange<'a>(&'a self, app: &'a App, refresh: &'a Secret) -> Exchanging<'a> {
         Box::pin(async move {
-            let form = token_form(app, refresh);
-            let server = &app.oauth_server;
-            if self.is_get_only(server) {
-                return self.call(server, TOKEN, &form, Verb::Get).await;
-            }
-            let answer = self.call(server, TOKEN, &form, Verb::Post).await?;
-            if !answer.refuses_post() {
-                return Ok(answer);
-            }
-            let answer = self.call(server, TOKEN, &form, Verb::Get).await?;
-            if !answer.refuses_post() {
-                // The query shows the secrets to whoever logs requests there.
-                tracing::warn!(%server, "OAuth server takes no POST, asking with GET from now on");
-                self.get_only.lock().unwrap_or_else(PoisonError::into_inner).insert(server.clone());
-            }
-            Ok(answer)
+            self.ask(app, &token_form(app, "refresh_token", "refresh_token", refresh)).await
         })
     }
 }
@@ -129,19 +149,31 @@ const APP_INFO: &str = "/rest/app.info";
 /// Room for a form, bytes, so that it does not move and leave copies of its secrets behind.
 const FORM: usize = 2048;
 
-fn token_form(app: &App, refresh: &Secret) -> Zeroizing<String> {
+fn token_form(app: &App, kind: &str, name: &str, secret: &Secret) -> Zeroizing<String> {
     let mut form = Zeroizing::new(String::with_capacity(FORM));
     let mut fields = vec![
-        ("grant_type", "refresh_token"),
+        ("grant_type", kind),
         ("client_id", app.client_id.as_str()),
         ("client_secret", app.client_secret.expose()),
-        ("refresh_token", refresh.expose()),
+        (name, secret.expose()),
     ];
     let optional = [("scope", &app.scope), ("redirect_uri", &app.redirect_uri)];
     fields.extend(optional.into_iter().filter_map(|(key, value)| Some((key, value.as_deref()?))));
     pairs(&mut form, &fields);
     form
 }
+
+/// Whether the application's server is a portal of the old kind, which answers a POST with a page.
+fn wants_get(app: &App) -> bool {
+    let host = app.oauth_server.host.as_str();
+    let is_vendors = VENDORS.iter().any(|domain| {
+        host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    });
+    app.redirect_uri.is_some() && !is_vendors
+}
+
+/// Domains below which the vendor's OAuth servers live.
+const VENDORS: [&str; 2] = ["bitrix.info", "bitrix24.tech"];
 
 fn pairs(form: &mut String, fields: &[(&str, &str)]) {
     form_urlencoded::Serializer::new(form).extend_pairs(fields);

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 /// The answer of a token endpoint, unread. It may hold a pair, so it is shown to nobody.
 #[derive(Clone)]
 pub struct RawAnswer {
-    /// The HTTP status.
+    /// The HTTP status; 200 where a redirect carried the pair in its address.
     pub status: u16,
     /// `Retry-After`, if the server sent one.
     pub retry_after: Option<Duration>,
@@ -16,7 +16,7 @@ pub struct RawAnswer {
     pub at: u64,
     /// Whether its end was seen. What was cut off may still hold a whole pair.
     pub complete: bool,
-    /// The body, at most 64 KiB.
+    /// The body, at most 64 KiB, or the parameters of the address as an object.
     pub body: Zeroizing<Vec<u8>>,
 }
 

@@ -13,6 +13,7 @@ use crate::store::{Added, Answered, Record, SPARES_MAX, Seat, StoreError, Stored
 pub(super) struct Settled {
     pub(super) active: Option<Result<Held, StoreError>>,
     pub(super) spares: Vec<Held>,
+    pub(super) arriving: Vec<Held>,
 }
 
 /// A chain as it will be used.
@@ -26,12 +27,20 @@ pub(super) struct Held {
 impl Custody {
     /// Makes of a record what can be used, and writes down what was found.
     pub(super) async fn settle(&self, record: Record) -> Settled {
-        let Record { portal, credential, spares, answers, .. } = record;
+        let Record { portal, credential, spares, arriving, answers, .. } = record;
         let mut settled = Settled::default();
         for spare in spares {
             match spare {
                 Ok(spare) => settled.spares.push(self.take_newer(&portal, spare, &answers).await),
                 Err(error) => tracing::warn!(portal = %portal, %error, "a spare does not open"),
+            }
+        }
+        for chain in arriving {
+            match chain {
+                Ok(it) => settled.arriving.push(self.take_newer(&portal, it, &answers).await),
+                Err(error) => {
+                    tracing::warn!(portal = %portal, %error, "an arriving pair does not open");
+                }
             }
         }
         settled.active = match credential {
@@ -40,7 +49,7 @@ impl Custody {
                 self.take_strays(&portal, &active, &mut settled.spares, &answers).await;
                 Some(Ok(active))
             }
-            lost => match self.rescue(&portal, &mut settled.spares, &answers).await {
+            lost => match self.rescue(&portal, &mut settled, &answers).await {
                 Some(rescued) => Some(Ok(rescued)),
                 None => lost.map(|it| it.map(Held::from)),
             },
@@ -135,10 +144,13 @@ impl Custody {
     async fn rescue(
         &self,
         portal: &str,
-        spares: &mut Vec<Held>,
+        settled: &mut Settled,
         answers: &[Answered],
     ) -> Option<Held> {
-        let known = |chain: ChainId| spares.iter().any(|it| it.stored.chain == chain);
+        let Settled { spares, arriving, .. } = settled;
+        let known = |chain: ChainId| {
+            spares.iter().chain(arriving.iter()).any(|it| it.stored.chain == chain)
+        };
         let mut orphans: Vec<(&Answered, Grant)> = answers
             .iter()
             .filter(|it| !it.ours || !known(it.chain))

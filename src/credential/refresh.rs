@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::credential::arrival::Arriving;
 use crate::credential::custody::seconds_left;
 use crate::credential::hold::{Hold, Why};
 use crate::credential::recovery::Held;
@@ -25,6 +26,8 @@ pub(super) struct Chains {
     pub(super) active: Option<Chain>,
     /// Those that wait for it to die, newest first.
     pub(super) spares: Vec<Chain>,
+    /// Those that have to be exchanged before they get a seat, oldest first.
+    pub(super) arriving: Vec<Arriving>,
 }
 
 /// The code of a refresh that was not begun because nothing can be written.
@@ -49,6 +52,10 @@ impl Credential {
         }
         if let Err(error) = self.save_all(&mut chains).await {
             return Err(self.store_is_down(&error));
+        }
+        // An arrival may have its seat only now.
+        if let Some(token) = self.newer_than(seen) {
+            return Ok(token);
         }
         if chains.active.as_ref().is_some_and(|chain| chain.in_doubt)
             && let Some(token) = self.settle_doubt(&mut chains).await
@@ -211,14 +218,19 @@ impl Credential {
     pub(super) async fn settled(&self, chain: &Chain) -> Option<Held> {
         let records = self.custody.store.load().await.ok()?;
         let record = records.into_iter().find(|record| record.portal == self.portal)?;
-        let all = record.credential.into_iter().chain(record.spares);
+        let all = record.credential.into_iter().chain(record.spares).chain(record.arriving);
         let stored = all.flatten().find(|stored| stored.chain == chain.id)?;
         Some(self.custody.take_newer(&self.portal, stored, &record.answers).await)
     }
 
-    /// Puts the next spare of the same user in the place of a dead chain.
-    async fn take_over(&self, chains: &mut Chains) -> Result<Option<Arc<Token>>, StoreError> {
-        let Some(user_id) = chains.active.as_ref().map(|chain| chain.user_id) else {
+    /// Puts the next spare of the same user in the place of a chain that is dead or gone.
+    pub(super) async fn take_over(
+        &self,
+        chains: &mut Chains,
+    ) -> Result<Option<Arc<Token>>, StoreError> {
+        // Spares are all of the user that the portal was connected as.
+        let chain = chains.active.as_ref().or(chains.spares.first());
+        let Some(user_id) = chain.map(|chain| chain.user_id) else {
             return Ok(None);
         };
         while let Some(at) = chains.spares.iter().position(|spare| spare.serves(user_id)) {
@@ -234,7 +246,7 @@ impl Credential {
                 Ok(Some(stored)) => {
                     tracing::warn!(
                         portal = %self.portal, chain = %stored.chain, spares_left = spares,
-                        "the chain in use is dead, a spare takes over"
+                        "the chain in use is dead or gone, a spare takes over"
                     );
                     self.set_hold(None);
                     return Ok(Some(self.take_stored(&mut chains.active, stored)));

@@ -39,10 +39,12 @@ impl Credential {
         self.keep_saving();
     }
 
-    /// Stores the pairs that could not be stored when they came.
+    /// Stores the pairs that could not be stored when they came, and takes the seats over that the
+    /// store may have given although it reported a failure.
     pub(super) async fn save_all(&self, chains: &mut Chains) -> Result<(), StoreError> {
         let mut wrote = false;
-        for chain in chains.active.iter_mut().chain(&mut chains.spares) {
+        let arriving = chains.arriving.iter_mut().map(|it| &mut it.chain);
+        for chain in chains.active.iter_mut().chain(&mut chains.spares).chain(arriving) {
             wrote |= self.save(chain).await?;
         }
         if wrote {
@@ -52,7 +54,7 @@ impl Credential {
                 status.memory_only = false;
             });
         }
-        Ok(())
+        self.settle_seats(chains).await
     }
 
     async fn save(&self, chain: &mut Chain) -> Result<bool, StoreError> {

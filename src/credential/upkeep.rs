@@ -1,5 +1,5 @@
-//! What is done without a request asking for it: settling a doubt, keeping a chain alive that nobody
-//! uses, and renewing ahead for those who asked for it. Nothing else runs on a timer: the vendor
+//! What is done without a request asking for it: settling a doubt, bringing arrivals to an end,
+//! keeping a chain alive that nobody uses, and renewing ahead for those who asked for it. Nothing else runs on a timer: the vendor
 //! blocks applications that refresh on one.
 
 use std::sync::Arc;
@@ -17,8 +17,9 @@ impl Credential {
         let Ok(chains) = self.chains.try_lock() else { return };
         let renew = self.due(&chains, every);
         let spares = chains.spares.iter().any(|spare| self.is_due(spare));
+        let arriving = chains.arriving.iter().any(|it| it.chain.is_ready());
         drop(chains);
-        if renew.is_none() && !spares {
+        if renew.is_none() && !spares && !arriving {
             return;
         }
         let credential = Arc::clone(self);
@@ -26,6 +27,9 @@ impl Credential {
             if let Some(seen) = renew {
                 // Its outcome is in the log and in the state.
                 drop(credential.renew(seen).await);
+            }
+            if arriving {
+                credential.finish_arrivals().await;
             }
             if spares {
                 credential.keep_spares_alive().await;

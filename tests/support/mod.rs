@@ -15,6 +15,7 @@
     reason = "a test fails loudly, and not every test uses everything"
 )]
 
+pub mod browser;
 pub mod calls;
 pub mod chain;
 pub mod connected;
@@ -43,6 +44,7 @@ pub struct Gate {
     child: Child,
     pub address: SocketAddr,
     pub admin: SocketAddr,
+    pub callback: SocketAddr,
     log: Arc<Log>,
     reader: Option<JoinHandle<()>>,
     setup: Setup,
@@ -54,6 +56,8 @@ pub struct Setup {
     directory: Arc<tempfile::TempDir>,
     listen: String,
     gateway: String,
+    admin: String,
+    callback: String,
     app: String,
     portal: String,
     more: String,
@@ -81,6 +85,8 @@ impl Setup {
             directory: Arc::new(tempfile::tempdir().unwrap()),
             listen: "\"127.0.0.1:0\"".to_owned(),
             gateway: String::new(),
+            admin: String::new(),
+            callback: String::new(),
             app: format!(
                 "client_id = \"{}\"\nclient_secret = \"{}\"\noauth_server = \"{}\"\n",
                 seed.client_id, seed.client_secret, seed.oauth_url
@@ -106,6 +112,27 @@ impl Setup {
         self
     }
 
+    /// Adds lines to `[admin]`.
+    pub fn admin(mut self, lines: &str) -> Self {
+        self.admin.push_str(lines);
+        self.admin.push('\n');
+        self
+    }
+
+    /// Adds lines to `[callback]`.
+    pub fn callback(mut self, lines: &str) -> Self {
+        self.callback.push_str(lines);
+        self.callback.push('\n');
+        self
+    }
+
+    /// Adds lines to `[apps.main]`.
+    pub fn app(mut self, lines: &str) -> Self {
+        self.app.push_str(lines);
+        self.app.push('\n');
+        self
+    }
+
     /// Adds lines to `[portals.acme]`.
     pub fn portal(mut self, lines: &str) -> Self {
         self.portal.push_str(lines);
@@ -116,6 +143,13 @@ impl Setup {
     /// Replaces the lines of `[portals.acme]`.
     pub fn only_portal(mut self, lines: &str) -> Self {
         self.portal = format!("{lines}\n");
+        self
+    }
+
+    /// Leaves `[portals.acme]` out; portals that install the application are taken in.
+    pub fn without_portal(mut self) -> Self {
+        self.app.push_str("accept_installs = true\n");
+        self.portal.clear();
         self
     }
 
@@ -154,10 +188,11 @@ impl Setup {
 
     /// The configuration file's text.
     pub fn text(&self) -> String {
+        let header = if self.portal.is_empty() { "" } else { "[portals.acme]" };
         format!(
-            "[gateway]\nlisten = [{}]\n{}\n[admin]\nlisten = \"127.0.0.1:0\"\n\
-             [callback]\nlisten = \"127.0.0.1:0\"\n[apps.main]\n{}\n[portals.acme]\n{}\n{}",
-            self.listen, self.gateway, self.app, self.portal, self.more
+            "[gateway]\nlisten = [{}]\n{}\n[admin]\nlisten = \"127.0.0.1:0\"\n{}\n\
+             [callback]\nlisten = \"127.0.0.1:0\"\n{}\n[apps.main]\n{}\n{header}\n{}\n{}",
+            self.listen, self.gateway, self.admin, self.callback, self.app, self.portal, self.more
         )
     }
 
@@ -180,6 +215,13 @@ impl Setup {
         // A command that refuses before it reads closes its end; that is not the test's failure.
         drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
         child.wait_with_output().unwrap()
+    }
+
+    /// Starts a command of `b24gate` and leaves it to the test.
+    pub fn begin(&self, arguments: &[&str]) -> Child {
+        let mut command = self.process(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
     }
 
     /// `b24gate portal import acme`, which must succeed.
@@ -225,6 +267,7 @@ impl Setup {
             child,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             admin: SocketAddr::from(([127, 0, 0, 1], 0)),
+            callback: SocketAddr::from(([127, 0, 0, 1], 0)),
             log,
             reader: Some(reader),
             setup: self.clone(),
@@ -265,6 +308,7 @@ impl Gate {
     pub fn wait_until_it_listens(&mut self) {
         self.address = address_in(&self.wait_for_log("gateway listening"));
         self.admin = address_in(&self.wait_for_log("status page"));
+        self.callback = address_in(&self.wait_for_log("installations and events come in"));
     }
 
     pub fn setup(&self) -> &Setup {

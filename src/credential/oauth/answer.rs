@@ -55,6 +55,8 @@ pub struct AppInfo {
     pub user_id: Option<u64>,
     /// When the access token expires, as the server writes it (ISO 8601).
     pub expires: Option<String>,
+    /// Whether the portal calls the installation finished; until then it sends no events.
+    pub installed: Option<bool>,
 }
 
 impl RawAnswer {
@@ -101,11 +103,12 @@ impl RawAnswer {
             domain: installed("domain"),
             user_id: result.get("user_id").and_then(number),
             expires: text(&result, "expires"),
+            installed: install.and_then(|install| flag(install.get("installed")?)),
         })
     }
 
     /// The answer's object, if it reports success.
-    fn success(&self) -> Result<Map<String, Value>, RefreshFailure> {
+    pub(super) fn success(&self) -> Result<Map<String, Value>, RefreshFailure> {
         // A server's or a proxy's own failure says nothing about the exchange behind it.
         let unclear = self.status == 200 || self.status >= 500;
         let failure = |kind, code: &str, sent| RefreshFailure {
@@ -129,6 +132,20 @@ impl RawAnswer {
                 Err(failure(FailureKind::Transient, &code, unclear))
             }
         }
+    }
+}
+
+/// Yes or no, in one of the ways in which PHP writes it.
+fn flag(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(flag) => Some(*flag),
+        Value::Number(number) => Some(number.as_u64()? != 0),
+        Value::String(text) => match text.to_ascii_lowercase().as_str() {
+            "true" | "y" | "1" => Some(true),
+            "false" | "n" | "0" | "" => Some(false),
+            _ => None,
+        },
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
 }
 
@@ -177,8 +194,13 @@ impl RefreshFailure {
         }
     }
 
+    /// Whether it will pass by itself.
+    pub fn is_passing(&self) -> bool {
+        self.kind == FailureKind::Transient
+    }
+
     /// Nothing has reached the server.
-    pub(super) fn unsent(code: &str) -> Self {
+    pub(crate) fn unsent(code: &str) -> Self {
         Self { kind: FailureKind::Transient, code: code.to_owned(), retry_after: None, sent: false }
     }
 
@@ -193,6 +215,12 @@ impl fmt::Display for RefreshFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.code.as_str() {
             "name" => f.write_str("the OAuth server's name does not resolve"),
+            "store" => f.write_str("the store cannot be written"),
+            "cut_short" => f.write_str("the exchange was cut short"),
+            "too_many_wait" => f.write_str("too many pairs of this portal wait to be exchanged"),
+            "private_address" => {
+                f.write_str("the name leads to an address of this machine or of a private network")
+            }
             "connect" | "connect_timeout" => f.write_str("the OAuth server cannot be reached"),
             "tls" => f.write_str("the OAuth server's certificate is not trusted"),
             "tls_date" => {

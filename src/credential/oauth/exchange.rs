@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, LOCATION,
+    RETRY_AFTER, USER_AGENT,
 };
 use http::{Method, Request};
 use http_body_util::{BodyExt as _, Full};
@@ -15,6 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::config::Endpoint;
 use crate::credential::oauth::answer::RefreshFailure;
+use crate::credential::oauth::redirect::{self, Told};
 use crate::credential::{RawAnswer, unix_now};
 use crate::transport::{Connector, TransportError};
 
@@ -98,10 +100,24 @@ pub(super) async fn send(
     let answer = async {
         let response = sender.send_request(request).await.ok()?;
         let status = response.status().as_u16();
-        let retry_after = response.headers().get(RETRY_AFTER);
-        let retry_after = retry_after
-            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-            .map(Duration::from_secs);
+        let retry_after = header(response.headers(), &RETRY_AFTER);
+        let retry_after =
+            retry_after.and_then(|value| value.trim().parse().ok()).map(Duration::from_secs);
+        let told = header(response.headers(), &LOCATION).and_then(|it| redirect::read(status, it));
+        if let Some(told) = told {
+            // Status 200 is what a pair has, in the journal too; the page behind it says nothing.
+            let (status, body) = match told {
+                Told::Pair(body) => (200, body),
+                Told::Error(body) => (status, body),
+            };
+            return Some(Ok(RawAnswer {
+                status,
+                retry_after,
+                at: unix_now(),
+                complete: true,
+                body,
+            }));
+        }
         // Kept outside of what the time limit cuts off: half an answer may hold a whole pair.
         let mut body = Zeroizing::new(Vec::with_capacity(ANSWER_MAX));
         let end = timeout_at(deadline, read(response.into_body(), &mut body)).await;
@@ -120,6 +136,10 @@ pub(super) async fn send(
         Ok(None) => Err(RefreshFailure::ambiguous("connection_lost")),
         Err(_elapsed) => Err(RefreshFailure::ambiguous("timeout")),
     }
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
 }
 
 /// How a body ended.

@@ -1,3 +1,4 @@
+mod arrivals;
 mod faults;
 mod lost;
 mod spares;
@@ -21,6 +22,9 @@ struct Faulty {
     no_intent: AtomicBool,
     no_receive: AtomicBool,
     no_commit: AtomicBool,
+    no_seat: AtomicBool,
+    /// Gives a seat, and says that it failed.
+    seat_unheard: AtomicBool,
     panic: AtomicBool,
     /// The order of what reached the store.
     steps: Mutex<Vec<String>>,
@@ -101,10 +105,23 @@ impl Store for Faulty {
     }
 
     fn take_seat<'a>(&'a self, link: Link<'a>, seat: Seat) -> Pending<'a, Added> {
-        self.inner.take_seat(link, seat)
+        if self.no_seat.load(Ordering::SeqCst) {
+            return Box::pin(async { full_disk() });
+        }
+        self.step(format!("seat {}", link.chain));
+        let seated = self.inner.take_seat(link, seat);
+        let unheard = self.seat_unheard.swap(false, Ordering::SeqCst);
+        Box::pin(async move {
+            let added = seated.await?;
+            if unheard { full_disk() } else { Ok(added) }
+        })
     }
 
     fn turn_away<'a>(&'a self, link: Link<'a>) -> Pending<'a, ()> {
+        if self.no_seat.load(Ordering::SeqCst) {
+            return Box::pin(async { full_disk() });
+        }
+        self.step(format!("turn away {}", link.chain));
         self.inner.turn_away(link)
     }
 
@@ -183,6 +200,8 @@ impl Scene {
             no_intent: AtomicBool::default(),
             no_receive: AtomicBool::default(),
             no_commit: AtomicBool::default(),
+            no_seat: AtomicBool::default(),
+            seat_unheard: AtomicBool::default(),
             panic: AtomicBool::default(),
             steps: Mutex::default(),
             commits_refused: AtomicUsize::default(),
