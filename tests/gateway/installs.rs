@@ -136,7 +136,7 @@ async fn a_portal_that_arrived_under_a_name_is_found_by_it_in_every_way() {
         (by_path, "GATEWAY_PORTAL_UNREACHABLE"),
         (to("acme.invalid"), "GATEWAY_PORTAL_UNREACHABLE"),
         (by_host("acme.invalid"), "GATEWAY_PORTAL_UNREACHABLE"),
-        (by_host("localhost"), "GATEWAY_PORTAL_UNKNOWN"),
+        (by_host("localhost"), "GATEWAY_PORTAL_NOT_CONNECTED"),
     ] {
         let answer = http::send(gate.address, &request).await;
         assert_eq!(answer.error(), error, "{request}: {}", answer.text());
