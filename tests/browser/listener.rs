@@ -15,14 +15,15 @@ pub(crate) struct Listener {
 
 impl Listener {
     /// Answers every request with this page.
-    pub(crate) async fn start(page: &'static str) -> Self {
+    pub(crate) async fn start(page: &str) -> Self {
+        let page: Arc<str> = page.into();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let app = Self { address: listener.local_addr().unwrap(), asked: Arc::default() };
         let served = app.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let app = served.clone();
-                tokio::spawn(async move { Box::pin(app.answer(stream, page)).await });
+                let (app, page) = (served.clone(), page.clone());
+                tokio::spawn(async move { Box::pin(app.answer(stream, &page)).await });
             }
         });
         app

@@ -12,5 +12,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod listener;
-mod portal;
+mod install; // the app's page in the portal's frame, and in nobody else's
+mod listener; // an app that is not the gateway
+mod login; // from Connect to a status page that says so
+mod operate; // the buttons of the status page, with scripts and without
+mod portal; // the simulated portal's own pages
+mod world; // a portal, a gateway and a browser that find each other

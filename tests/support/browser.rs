@@ -112,11 +112,6 @@ impl Browser {
         self.command("GET", "/title", &Json::Null).as_str().unwrap().to_owned()
     }
 
-    /// The page as it stands, with what scripts have made of it.
-    pub fn source(&self) -> String {
-        self.command("GET", "/source", &Json::Null).as_str().unwrap().to_owned()
-    }
-
     /// The first element of this CSS selector, waited for.
     pub fn find(&self, css: &str) -> Element<'_> {
         self.wait_until(&format!("there is {css}"), || self.all(css).into_iter().next())
@@ -151,7 +146,24 @@ impl Browser {
             std::thread::sleep(step);
         }
         self.screenshot("failed");
-        panic!("not so: {what}; {} shows\n{}", self.url(), self.source());
+        panic!("not so: {what}; {} shows\n{}", self.url(), self.text_of("body"));
+    }
+
+    /// Waits for a window that was opened besides the first one, and goes there.
+    pub fn follow(&self) {
+        let opened = || {
+            let handles = self.command("GET", "/window/handles", &Json::Null);
+            let handles = handles.as_array().unwrap();
+            handles.get(1).cloned()
+        };
+        let handle = self.wait_until("there is a second window", opened);
+        self.command("POST", "/window", &json!({"handle": handle}));
+    }
+
+    /// Closes this window and goes to the first one.
+    pub fn close(&self) {
+        let left = self.command("DELETE", "/window", &Json::Null);
+        self.command("POST", "/window", &json!({"handle": left[0]}));
     }
 
     /// The cookies that the shown page gets.
