@@ -149,15 +149,14 @@ impl App {
             config: config.clone(),
         }));
         let readiness = Arc::new(Readiness::new(portals.clone(), custody.clone()));
-        let pages = Admin::new(admin::Means {
-            readiness: readiness.clone(),
+        let rooms = Rooms {
             portals: portals.clone(),
             custody: custody.clone(),
+            store: (store.clone(), origin),
             connect: connect.clone(),
-            config: config.clone(),
-            addresses: sockets.iter().map(Bound::address).collect(),
-        })
-        .map_err(|source| StartError::System { what: "drawing random numbers", source })?;
+            readiness: readiness.clone(),
+        };
+        let pages = pages(&rooms, &config, &sockets)?;
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = Workers::start(&gateway, &sockets, count)
             .map_err(|source| StartError::System { what: "starting workers", source })?;
@@ -165,13 +164,7 @@ impl App {
             .await
             .map_err(|source| StartError::System { what: "opening the control socket", source })?;
         let side_doors = vec![
-            tokio::spawn(control.serve(desk::desk(Rooms {
-                portals: portals.clone(),
-                custody: custody.clone(),
-                store: (store.clone(), origin),
-                connect: connect.clone(),
-                readiness: readiness.clone(),
-            }))),
+            tokio::spawn(control.serve(desk::desk(rooms))),
             tokio::spawn(pages.serve(admin)),
             tokio::spawn(crate::callback::serve(callback, connect.clone())),
             tokio::spawn(connect.work_on_letters()),
@@ -291,6 +284,24 @@ async fn wait_for_exchanges(custody: &Custody, portals: &Portals) {
         );
         limit = REMIND;
     }
+}
+
+/// What an operator sees of the rooms, and does there.
+fn pages(
+    rooms: &Rooms,
+    config: &Arc<ArcSwap<Config>>,
+    sockets: &[Bound],
+) -> Result<Admin, StartError> {
+    let means = admin::Means {
+        readiness: rooms.readiness.clone(),
+        portals: rooms.portals.clone(),
+        custody: rooms.custody.clone(),
+        connect: rooms.connect.clone(),
+        config: config.clone(),
+        addresses: sockets.iter().map(Bound::address).collect(),
+    };
+    let failed = |source| StartError::System { what: "drawing random numbers", source };
+    Admin::new(means).map_err(failed)
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {

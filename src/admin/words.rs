@@ -1,5 +1,6 @@
 //! Times, states and codes in words that help somebody who sees them for the first time.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -20,12 +21,10 @@ pub(super) struct Moment {
 
 impl Moment {
     pub(super) fn new(at: u64, now: u64) -> Self {
-        let words = if at > now {
-            format!("in {}", span(at - now))
-        } else if at == now {
-            "now".to_owned()
-        } else {
-            format!("{} ago", span(now - at))
+        let words = match at.cmp(&now) {
+            Ordering::Greater => format!("in {}", span(at - now)),
+            Ordering::Equal => "now".to_owned(),
+            Ordering::Less => format!("{} ago", span(now - at)),
         };
         Self { at, utc: utc(at), words }
     }
