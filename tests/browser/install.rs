@@ -56,6 +56,19 @@ fn assert_not_framed(browser: &Browser) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_portal_of_the_internet_reaches_a_gateway_on_this_machine_if_the_user_permits_it() {
+    let world = World::start(true).await;
+    let browser = world.manner().far_away(world.front.address).start();
+    browser.goto(&format!("{}/sandbox/", world.seed.portal_url));
+    // Chromium asks before a page of the internet may reach this machine, and waits for the answer.
+    browser.permit("loopback-network");
+    browser.goto(&format!("{}/sandbox/app", world.seed.portal_url));
+    browser.wait_until("installFinish was called", || {
+        (browser.text_of("#state") == "finished").then_some(())
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn another_origin_cannot_frame_what_an_installation_answers() {
     let world = World::start(false).await;
     // Everything is genuine but the page around it.
