@@ -48,8 +48,17 @@ pub struct App {
     addresses: Vec<String>,
     admin_url: String,
     callback_url: String,
+    signals: Signals,
     /// Its lock keeps other processes out for as long as this one lives.
     _state: StateDirectory,
+}
+
+/// What the operating system sends to a running gateway.
+#[derive(Debug)]
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
 }
 
 /// Where SIGHUP reads the configuration from.
@@ -108,6 +117,9 @@ impl App {
     /// Starts everything; on return the gateway is serving.
     pub async fn start(config: Config, state: StateDirectory) -> Result<Self, StartError> {
         raise_descriptor_limit();
+        // Before anything says that the gateway is there: a signal that nobody listens to kills it.
+        let signals = Signals::listen()
+            .map_err(|source| StartError::System { what: "waiting for signals", source })?;
         // Addresses first: a second process on the same ports must not touch anything else.
         let sockets =
             config.gateway.listen.iter().map(Bound::bind).collect::<Result<Vec<_>, _>>()?;
@@ -170,6 +182,7 @@ impl App {
             admin_url,
             callback_url: format!("http://{callback_address}/"),
             config,
+            signals,
             _state: state,
             gateway,
             portals,
@@ -205,20 +218,15 @@ impl App {
     }
 
     /// Serves until SIGTERM or SIGINT; SIGHUP reloads the configuration from `source`.
-    pub async fn run(self, source: Source) -> Result<(), StartError> {
-        let failed = |source| StartError::System { what: "waiting for signals", source };
-        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-        let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
+    pub async fn run(mut self, source: Source) {
         loop {
             tokio::select! {
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                _ = hangup.recv() => Box::pin(self.hang_up(&source)).await,
+                _ = self.signals.terminate.recv() => break,
+                _ = self.signals.interrupt.recv() => break,
+                _ = self.signals.hangup.recv() => Box::pin(self.hang_up(&source)).await,
             }
         }
-        self.stop(terminate, interrupt).await;
-        Ok(())
+        self.stop().await;
     }
 
     async fn hang_up(&self, source: &Source) {
@@ -230,9 +238,10 @@ impl App {
 
     /// Answers what is in flight, waits for exchanges, closes the store. Further signals change
     /// nothing: an exchange that is cut short can cost a portal its credential.
-    async fn stop(self, mut terminate: Signal, mut interrupt: Signal) {
+    async fn stop(self) {
         tracing::info!("stopping: no new connections, requests in flight are answered");
         self.readiness.stop();
+        let Signals { mut terminate, mut interrupt, .. } = self.signals;
         let impatient = tokio::spawn(async move {
             loop {
                 tokio::select! {
@@ -253,6 +262,16 @@ impl App {
         self.store.close().await;
         impatient.abort();
         tracing::info!("stopped");
+    }
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 }
 

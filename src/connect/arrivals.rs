@@ -132,8 +132,9 @@ impl Connect {
         noted.map_err(|error| Doubt::Later(not_written(&error)))?;
         let (app, endpoint) = (verified.app.clone(), verified.endpoint.clone());
         let arrival = Arrival { name: name.clone(), endpoint, app, arrived, record: None };
-        let portal = self.portals.arrive(arrival, &self.custody, &self.connector).await;
-        let portal = portal.map_err(|_taken| Doubt::Refused(NAME_TAKEN))?;
+        // Boxed: it is large, and hardly any installation gets here.
+        let arriving = Box::pin(self.portals.arrive(arrival, &self.custody, &self.connector));
+        let portal = arriving.await.map_err(|_taken| Doubt::Refused(NAME_TAKEN))?;
         tracing::info!(portal = %name, "a portal has come by itself");
         Ok(portal)
     }

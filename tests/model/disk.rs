@@ -20,13 +20,20 @@ impl Store for World {
                     let rows = inside.chains.iter().filter(move |(_, row)| which(row));
                     rows.map(|(id, _)| Ok(inside.stored(*id)))
                 };
-                let answers = inside.journal.iter().map(|(id, (generation, answer))| Answered {
-                    chain: ChainId(*id),
-                    generation: *generation,
-                    at: 0,
-                    ours: true,
-                    answer: answer.clone(),
-                });
+                // The slots of chains that are history are removed.
+                let sits = |id: &i64| {
+                    let row = &inside.chains[id];
+                    row.active || row.spare || row.arriving
+                };
+                let answers = inside.journal.iter().filter(|(id, _)| sits(id)).map(
+                    |(id, (generation, answer))| Answered {
+                        chain: ChainId(*id),
+                        generation: *generation,
+                        at: 0,
+                        ours: true,
+                        answer: answer.clone(),
+                    },
+                );
                 Ok(vec![Record {
                     portal: "acme".to_owned(),
                     inject: None,

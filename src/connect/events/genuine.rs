@@ -1,4 +1,4 @@
-//! Events whose only proof is the application_token that the portal's installation brought.
+//! Events whose only proof is the `application_token` that the portal's installation brought.
 
 use std::sync::Arc;
 

@@ -31,7 +31,7 @@ pub(in crate::connect) struct Mail {
     /// is known whose it is.
     reading: RwLock<()>,
     waiting: Notify,
-    /// What an application_token is compared with where none is known.
+    /// What an `application_token` is compared with where none is known.
     pub(super) nobody: Secret,
 }
 
@@ -125,6 +125,7 @@ impl Connect {
 
 impl Connect {
     /// Works on the events that wait, for as long as the gateway runs.
+    #[expect(clippy::infinite_loop, reason = "it is aborted, like everything that serves")]
     pub async fn work_on_letters(self: Arc<Self>) {
         let (mut pause, mut latest) = (PAUSE_MIN, 0);
         loop {

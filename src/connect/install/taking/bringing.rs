@@ -44,6 +44,13 @@ impl Brought {
         let application_token = claim.application_token.clone();
         Self { portal, grant, at: claim.at, application_token, seated: None }
     }
+
+    /// A pair of which we know that it was kept is spent: by the exchange that gave it its seat,
+    /// unless it turned out to be of another user than the one in use.
+    fn was_seated(&self) -> bool {
+        let status = self.portal.status();
+        status.generation.is_some() && status.user_id == self.grant.user_id
+    }
 }
 
 impl Connect {
@@ -113,7 +120,7 @@ impl Connect {
                 tokio::time::sleep(pause).await;
                 pause = pause.saturating_mul(2).min(PAUSE_MAX);
                 match connect.seat(&mut brought).await {
-                    Ok(Fate::Spent) if connect.was_seated(&brought) => {
+                    Ok(Fate::Spent) if brought.was_seated() => {
                         let welcomed = connect.welcome(&brought).await;
                         if welcomed.is_ok() {
                             break Ending::Stays;
@@ -132,13 +139,6 @@ impl Connect {
             connect.leave(&brought.portal, end).await;
             connect.followed.end(&mark);
         });
-    }
-
-    /// A pair of which we know that it was kept is spent: by the exchange that gave it its seat,
-    /// unless it turned out to be of another user than the one in use.
-    fn was_seated(&self, brought: &Brought) -> bool {
-        let status = brought.portal.status();
-        status.generation.is_some() && status.user_id == brought.grant.user_id
     }
 }
 

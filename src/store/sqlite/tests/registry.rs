@@ -1,5 +1,8 @@
 //! What is kept of portals besides their chains.
 
+use sqlx::sqlite::SqliteColumn;
+use sqlx::{Column, Row as _, ValueRef as _};
+
 use super::corruption::copy;
 use super::*;
 use crate::store::{Arrived, Facts, Person, Registry as _};
@@ -160,6 +163,11 @@ async fn a_portal_that_was_removed_is_not_there_at_the_next_start_and_others_are
     lines.sort_by_key(|line| line.chain);
     let lines: Vec<_> = lines.iter().map(|line| (line.outcome.as_str(), line.chain)).collect();
     assert_eq!(lines, [("removed", 1), ("removed", 2), ("removed", 3)]);
+    let row = sqlx::query("SELECT * FROM portal WHERE name = 'acme'");
+    let row = row.fetch_one(&store.pool).await.unwrap();
+    let is_kept = |column: &&SqliteColumn| !row.try_get_raw(column.ordinal()).unwrap().is_null();
+    let kept: Vec<_> = row.columns().iter().filter(is_kept).map(Column::name).collect();
+    assert_eq!(kept, ["name", "disabled", "uninstalled"]);
     drop((state, store));
     for lost in [false, true] {
         if lost {
