@@ -21,7 +21,8 @@ pub(crate) struct World {
     pub(crate) gate: Gate,
     /// The gateway's public address.
     pub(crate) public_url: String,
-    front: Front,
+    /// Where the portal stands when it is behind TLS.
+    pub(crate) front: Front,
 }
 
 impl World {
