@@ -2,6 +2,7 @@
 //! event; and what an operator may do to a portal. No HTTP here: `callback` and `admin` speak it.
 
 mod arrivals;
+mod claim;
 mod events;
 mod form;
 mod install;
@@ -28,7 +29,10 @@ use crate::portal::Portals;
 use crate::store::Registry;
 use crate::transport::Connector;
 
+use self::arrivals::Arrivals;
+use self::events::Mail;
 use self::logins::Logins;
+use self::verify::Claims;
 
 /// Everything by which portals come and go; one per process.
 #[derive(Debug)]
@@ -40,7 +44,10 @@ pub struct Connect {
     pub(in crate::connect) config: Arc<ArcSwap<Config>>,
     pub(in crate::connect) logins: Logins,
     pub(in crate::connect) recent: Arc<Recent>,
-    /// What operators change, one thing at a time: what is written down and what is served agree.
+    pub(in crate::connect) claims: Claims,
+    pub(in crate::connect) arrivals: Arrivals,
+    pub(in crate::connect) mail: Mail,
+    /// What changes of portals, one thing at a time: what is written down and what is served agree.
     pub(in crate::connect) operating: tokio::sync::Mutex<()>,
 }
 
@@ -71,6 +78,9 @@ impl Connect {
             config,
             logins: Logins::default(),
             recent: Arc::default(),
+            claims: Claims::default(),
+            arrivals: Arrivals::default(),
+            mail: Mail::default(),
             operating: tokio::sync::Mutex::default(),
         }
     }

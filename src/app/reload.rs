@@ -141,8 +141,9 @@ impl App {
             }
         };
         let before = self.config.load_full();
-        let nothing_is_left = config.apps.is_empty() && !before.apps.is_empty();
-        if config.portals.is_empty() && (!before.portals.is_empty() || nothing_is_left) {
+        let serves_none = config.portals.is_empty() && config.open_apps().next().is_none();
+        let no_app_is_left = config.apps.is_empty() && !before.apps.is_empty();
+        if serves_none && (!before.portals.is_empty() || no_app_is_left) {
             // A file that is being written in place is empty for a moment.
             tracing::error!(
                 "configuration NOT reloaded, the old one stays: the new one has no portals; \

@@ -16,11 +16,16 @@ mod support;
 
 mod alerts; // who is told when a portal or the store needs a human
 mod answers; // what portals and networks do wrong, and what becomes of it
+mod arrived; // portals that the configuration does not name
 mod canary; // no secret gets out, however it is wrapped
 mod clients; // PHP, Python and curl, as they are
 mod endings; // answers without a length
+mod events; // what Bitrix24's servers post, and what they can make happen
 mod expiry; // an expired token is renewed once, and what looks like one is not
 mod hostile; // what is refused, and that the portal never hears of it
+mod installs; // a page that a browser posts makes a credential, or a portal
+mod installs_forged; // what anybody can post
+mod installs_support; // forms as browsers and Bitrix24's servers post them
 mod life; // starts, stops, reloads, commands beside a running gateway
 mod login; // by a browser, from the link to the stored pair
 mod memory; // bodies larger than memory

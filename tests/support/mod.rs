@@ -136,6 +136,13 @@ impl Setup {
         self
     }
 
+    /// Leaves `[portals.acme]` out; portals that install the application are taken in.
+    pub fn without_portal(mut self) -> Self {
+        self.app.push_str("accept_installs = true\n");
+        self.portal.clear();
+        self
+    }
+
     /// Adds whole sections.
     pub fn more(mut self, lines: &str) -> Self {
         self.more.push_str(lines);
@@ -171,9 +178,10 @@ impl Setup {
 
     /// The configuration file's text.
     pub fn text(&self) -> String {
+        let header = if self.portal.is_empty() { "" } else { "[portals.acme]" };
         format!(
             "[gateway]\nlisten = [{}]\n{}\n[admin]\nlisten = \"127.0.0.1:0\"\n\
-             [callback]\nlisten = \"127.0.0.1:0\"\n{}\n[apps.main]\n{}\n[portals.acme]\n{}\n{}",
+             [callback]\nlisten = \"127.0.0.1:0\"\n{}\n[apps.main]\n{}\n{header}\n{}\n{}",
             self.listen, self.gateway, self.callback, self.app, self.portal, self.more
         )
     }

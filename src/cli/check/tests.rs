@@ -109,6 +109,72 @@ fn a_plan_is_said_to_be_recorded_only_unless_it_is_unlimited() {
     assert_eq!(notes.len(), 2, "{notes:?}");
 }
 
+fn notes(dir: &TempDir, text: &str) -> Vec<String> {
+    let findings = settings(&config(dir, text));
+    assert!(wrong(&findings).is_empty(), "{findings:?}");
+    let text = |finding| match finding {
+        Finding::Note(text) => Some(text),
+        Finding::Right(_) | Finding::Wrong(..) => None,
+    };
+    findings.into_iter().filter_map(text).collect()
+}
+
+#[test]
+fn a_webhook_is_named_with_its_user_and_without_its_secret() {
+    let dir = TempDir::new().unwrap();
+    let url = "webhook_url = \"https://a.example/rest/27/S-canary/\"\nplan = \"unlimited\"\n";
+    let notes = notes(&dir, &format!("[portals.a]\n{url}"));
+    let [note] = notes.as_slice() else { panic!("{notes:?}") };
+    assert!(note.contains("portals.a: calls run with the rights of user 27"), "{note}");
+    assert!(!note.contains("canary"), "{note}");
+}
+
+#[test]
+fn an_application_that_accepts_installs_says_where_and_needs_no_portal() {
+    let dir = TempDir::new().unwrap();
+    let open = notes(&dir, &format!("{APP}accept_installs = true\n"));
+    let [note] = open.as_slice() else { panic!("{open:?}") };
+    assert!(note.contains("apps.main: portals that install it"), "{note}");
+    assert!(note.contains("http://localhost:8026/install"), "{note}");
+    let closed = notes(&dir, APP);
+    assert!(matches!(closed.as_slice(), [note] if note.contains("there is none")), "{closed:?}");
+}
+
+#[test]
+fn a_password_is_there_and_exposed_tokens_are_noted() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("admin.secret");
+    fs::write(&file, "S-canary").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let admin = "[admin]\npassword_file = \"admin.secret\"\nexpose_tokens = true\n";
+    let findings = settings(&config(&dir, admin));
+    let right = Finding::Right("admin: password_file holds a password".to_owned());
+    assert!(findings.contains(&right), "{findings:?}");
+    let exposed =
+        |it: &Finding| matches!(it, Finding::Note(text) if text.contains("expose_tokens"));
+    assert!(findings.iter().any(exposed), "{findings:?}");
+    assert!(!format!("{findings:?}").contains("canary"));
+}
+
+#[test]
+fn a_callback_that_is_not_reached_as_it_is_announced_is_noted() {
+    let dir = TempDir::new().unwrap();
+    for (listen, public_url, said) in [
+        ("127.0.0.1:8026", "http://localhost:8026", None),
+        ("127.0.0.1:8026", "https://b24.example.com", Some("a reverse proxy or a tunnel")),
+        ("0.0.0.0:8026", "https://b24.example.com", Some("has to speak https://")),
+        ("0.0.0.0:8026", "http://localhost:8026", Some("leads them to themselves")),
+    ] {
+        let text = format!("[callback]\nlisten = \"{listen}\"\npublic_url = \"{public_url}\"\n");
+        let notes = notes(&dir, &text);
+        let about = notes.iter().find(|note| note.starts_with("callback: "));
+        match said {
+            None => assert_eq!(about, None),
+            Some(said) => assert!(about.is_some_and(|note| note.contains(said)), "{notes:?}"),
+        }
+    }
+}
+
 #[test]
 fn a_state_directory_that_others_can_reach_is_unsafe() {
     let dir = TempDir::new().unwrap();
