@@ -51,7 +51,7 @@ fn count(url: &str, requests: u32) -> u64 {
     import(&config, &state);
     let mut gateway = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-        .arg("--toggle-collect=*Gateway*requests*closure*")
+        .arg("--toggle-collect=*Worker*serve*closure*")
         .arg(env!("CARGO_BIN_EXE_b24gate"))
         .args(["serve", "--config"])
         .arg(&config)

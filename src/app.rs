@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
-use crate::admin::{Admin, Readiness};
+use crate::admin::{self, Admin, Readiness};
 use crate::alerts::Alerts;
 use crate::config::Config;
 use crate::connect::{Connect, Means};
@@ -48,8 +48,17 @@ pub struct App {
     addresses: Vec<String>,
     admin_url: String,
     callback_url: String,
+    signals: Signals,
     /// Its lock keeps other processes out for as long as this one lives.
     _state: StateDirectory,
+}
+
+/// What the operating system sends to a running gateway.
+#[derive(Debug)]
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
 }
 
 /// Where SIGHUP reads the configuration from.
@@ -108,6 +117,9 @@ impl App {
     /// Starts everything; on return the gateway is serving.
     pub async fn start(config: Config, state: StateDirectory) -> Result<Self, StartError> {
         raise_descriptor_limit();
+        // Before anything says that the gateway is there: a signal that nobody listens to kills it.
+        let signals = Signals::listen()
+            .map_err(|source| StartError::System { what: "waiting for signals", source })?;
         // Addresses first: a second process on the same ports must not touch anything else.
         let sockets =
             config.gateway.listen.iter().map(Bound::bind).collect::<Result<Vec<_>, _>>()?;
@@ -123,12 +135,9 @@ impl App {
         reload::populate(&portals, &config, &means).await?;
         let admin_url = format!("http://{admin_address}/");
         let spool = state.path().to_owned();
-        let gateway = Arc::new(Gateway::new(
-            config.gateway.clone(),
-            portals.clone(),
-            admin_url.clone(),
-            spool,
-        ));
+        let gateway =
+            Gateway::new(config.gateway.clone(), portals.clone(), admin_url.clone(), spool);
+        let gateway = Arc::new(gateway.counting(custody.metrics().traffic().clone()));
         let watched = (portals.clone(), custody.clone());
         let alerts = Alerts::start(watched, &connector, config.alerts.clone(), &admin_url).await?;
         let config = Arc::new(ArcSwap::from_pointee(config));
@@ -140,6 +149,14 @@ impl App {
             config: config.clone(),
         }));
         let readiness = Arc::new(Readiness::new(portals.clone(), custody.clone()));
+        let rooms = Rooms {
+            portals: portals.clone(),
+            custody: custody.clone(),
+            store: (store.clone(), origin),
+            connect: connect.clone(),
+            readiness: readiness.clone(),
+        };
+        let pages = pages(&rooms, &config, &sockets)?;
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = Workers::start(&gateway, &sockets, count)
             .map_err(|source| StartError::System { what: "starting workers", source })?;
@@ -147,16 +164,8 @@ impl App {
             .await
             .map_err(|source| StartError::System { what: "opening the control socket", source })?;
         let side_doors = vec![
-            tokio::spawn(control.serve(desk::desk(Rooms {
-                portals: portals.clone(),
-                custody: custody.clone(),
-                store: (store.clone(), origin),
-                connect: connect.clone(),
-                readiness: readiness.clone(),
-            }))),
-            tokio::spawn(
-                Admin::new(readiness.clone(), portals.clone(), custody.clone()).serve(admin),
-            ),
+            tokio::spawn(control.serve(desk::desk(rooms))),
+            tokio::spawn(pages.serve(admin)),
             tokio::spawn(crate::callback::serve(callback, connect.clone())),
             tokio::spawn(connect.work_on_letters()),
         ];
@@ -166,6 +175,7 @@ impl App {
             admin_url,
             callback_url: format!("http://{callback_address}/"),
             config,
+            signals,
             _state: state,
             gateway,
             portals,
@@ -201,20 +211,15 @@ impl App {
     }
 
     /// Serves until SIGTERM or SIGINT; SIGHUP reloads the configuration from `source`.
-    pub async fn run(self, source: Source) -> Result<(), StartError> {
-        let failed = |source| StartError::System { what: "waiting for signals", source };
-        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-        let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
+    pub async fn run(mut self, source: Source) {
         loop {
             tokio::select! {
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                _ = hangup.recv() => Box::pin(self.hang_up(&source)).await,
+                _ = self.signals.terminate.recv() => break,
+                _ = self.signals.interrupt.recv() => break,
+                _ = self.signals.hangup.recv() => Box::pin(self.hang_up(&source)).await,
             }
         }
-        self.stop(terminate, interrupt).await;
-        Ok(())
+        self.stop().await;
     }
 
     async fn hang_up(&self, source: &Source) {
@@ -226,9 +231,10 @@ impl App {
 
     /// Answers what is in flight, waits for exchanges, closes the store. Further signals change
     /// nothing: an exchange that is cut short can cost a portal its credential.
-    async fn stop(self, mut terminate: Signal, mut interrupt: Signal) {
+    async fn stop(self) {
         tracing::info!("stopping: no new connections, requests in flight are answered");
         self.readiness.stop();
+        let Signals { mut terminate, mut interrupt, .. } = self.signals;
         let impatient = tokio::spawn(async move {
             loop {
                 tokio::select! {
@@ -252,6 +258,16 @@ impl App {
     }
 }
 
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
 /// Waits for what is in the air. What the journal holds survives the end of the process; a pair that
 /// is in memory only does not, and is waited for as long as it takes.
 async fn wait_for_exchanges(custody: &Custody, portals: &Portals) {
@@ -268,6 +284,24 @@ async fn wait_for_exchanges(custody: &Custody, portals: &Portals) {
         );
         limit = REMIND;
     }
+}
+
+/// What an operator sees of the rooms, and does there.
+fn pages(
+    rooms: &Rooms,
+    config: &Arc<ArcSwap<Config>>,
+    sockets: &[Bound],
+) -> Result<Admin, StartError> {
+    let means = admin::Means {
+        readiness: rooms.readiness.clone(),
+        portals: rooms.portals.clone(),
+        custody: rooms.custody.clone(),
+        connect: rooms.connect.clone(),
+        config: config.clone(),
+        addresses: sockets.iter().map(Bound::address).collect(),
+    };
+    let failed = |source| StartError::System { what: "drawing random numbers", source };
+    Admin::new(means).map_err(failed)
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {

@@ -31,6 +31,7 @@ use crate::transport::Connector;
 
 use self::arrivals::Arrivals;
 use self::events::Mail;
+use self::install::Followed;
 use self::logins::Logins;
 use self::verify::Claims;
 
@@ -47,6 +48,7 @@ pub struct Connect {
     pub(in crate::connect) claims: Claims,
     pub(in crate::connect) arrivals: Arrivals,
     pub(in crate::connect) mail: Mail,
+    pub(in crate::connect) followed: Followed,
     /// What changes of portals, one thing at a time: what is written down and what is served agree.
     pub(in crate::connect) operating: tokio::sync::Mutex<()>,
 }
@@ -81,6 +83,7 @@ impl Connect {
             claims: Claims::default(),
             arrivals: Arrivals::default(),
             mail: Mail::default(),
+            followed: Followed::default(),
             operating: tokio::sync::Mutex::default(),
         }
     }

@@ -57,6 +57,19 @@ pub enum Executed {
     Unknown,
 }
 
+/// By what a web page or a proxy is recognised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// `Host`
+    Host,
+    /// `Origin` or `Referer`
+    Origin,
+    /// `Sec-Fetch-*`
+    SecFetch,
+    /// `Forwarded`, `Via` and the like
+    Forwarded,
+}
+
 /// One refusal, ready to be answered.
 #[derive(Clone, Debug)]
 pub struct Refusal {
@@ -68,13 +81,20 @@ pub struct Refusal {
     pub retry_after: Option<u64>,
     /// Whether the call has run, as far as its kind or the case tells.
     pub executed: Executed,
+    /// What gave a browser or a proxy away.
+    pub sign: Option<Sign>,
 }
 
 impl Refusal {
     /// A refusal with the sentence that goes to the caller.
     pub fn new(kind: Kind, description: impl Into<Cow<'static, str>>) -> Self {
         let executed = kind.executed();
-        Self { kind, description: description.into(), retry_after: None, executed }
+        Self { kind, description: description.into(), retry_after: None, executed, sign: None }
+    }
+
+    /// The refusal of a browser or a proxy that this gave away.
+    pub fn browser(sign: Sign, description: &'static str) -> Self {
+        Self { sign: Some(sign), ..Self::new(Kind::BrowserRefused, description) }
     }
 
     /// The same, of a call that is known not to have run, though others of its kind may have.

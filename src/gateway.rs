@@ -8,6 +8,7 @@ mod answer;
 mod body;
 mod buffer;
 mod chunked;
+mod counts;
 mod deadline;
 mod decide;
 mod field;
@@ -15,12 +16,17 @@ mod forward;
 mod guard;
 mod head;
 mod inbound;
+mod judge;
+mod lent;
 pub mod listener;
+mod mask;
+mod multipart;
 mod outgoing;
 mod parameter;
 #[doc(hidden)]
 pub mod pure;
 mod query;
+mod refusals;
 mod relay;
 mod reply;
 mod route;
@@ -35,9 +41,11 @@ use std::io::IoSlice;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::config;
 use crate::error::Refusal;
@@ -50,8 +58,12 @@ use crate::gateway::guard::{Guarded, Panicked, Reached, UnderWay};
 use crate::gateway::head::Framing;
 use crate::gateway::inbound::{Inbound, Stop};
 use crate::gateway::relay::{Delivered, Pace, Relay};
+use crate::gateway::reply::{Encoding, Reply};
+use crate::gateway::upstream::Conn;
 use crate::gateway::wire::{ClientStream, write_all};
-use crate::portal::Portals;
+use crate::metrics::Traffic;
+use crate::portal::{Holder, Portal, Portals};
+use crate::secret::Secret;
 
 /// What all connections share.
 #[derive(Debug)]
@@ -65,6 +77,18 @@ pub struct Gateway {
     spool: PathBuf,
     /// Memory for gathered bodies, in KiB.
     room: Arc<Semaphore>,
+    /// What the workers count.
+    traffic: Arc<Traffic>,
+}
+
+/// A portal's answer, as far as it has been read.
+struct Answered {
+    conn: Conn,
+    reply: Reply,
+    /// How the client is told about the end of its body.
+    to: Framing,
+    /// Something of the request is still to be read.
+    unread: bool,
 }
 
 /// Whether the connection to the client goes on.
@@ -90,7 +114,14 @@ impl Gateway {
             admin_url,
             spool,
             room: Arc::new(Semaphore::new(ROOM_KIB)),
+            traffic: Arc::default(),
         }
+    }
+
+    /// Counts where the numbers are shown.
+    #[must_use]
+    pub fn counting(self, traffic: Arc<Traffic>) -> Self {
+        Self { traffic, ..self }
     }
 
     /// Applies new settings to all requests from now on.
@@ -123,7 +154,7 @@ impl Gateway {
                 Ok(None) => Then::Close,
                 Err(refusal) => {
                     let turned = Turned::unread(refusal);
-                    respond(inbound, &turned.refusal, turned.manner).await
+                    respond(inbound, &turned.refusal, turned.manner, None).await
                 }
             };
             if then != Then::Next {
@@ -136,6 +167,7 @@ impl Gateway {
     async fn request<S: ClientStream>(&self, inbound: &mut Inbound<S>, length: usize) -> Then {
         let settings = self.settings.load_full();
         inbound.under_way.reached = Reached::Gateway;
+        inbound.under_way.begun = Some(Instant::now());
         let head = inbound.bytes().get(..length).unwrap_or_default();
         let admitted = self.admit(head, &settings, S::LOCAL_SOCKET);
         inbound.consume(length);
@@ -146,13 +178,18 @@ impl Gateway {
                 inbound.under_way.request_id = call.request_id.take();
                 match self.answer(inbound, &mut call, &settings).await {
                     Ok(then) => then,
-                    Err(Stop::Gone) => Then::Close,
-                    Err(Stop::Refuse(refusal)) => respond(inbound, &refusal, call.manner).await,
+                    Err(Stop::Gone) => {
+                        call.portal.tally.left();
+                        Then::Close
+                    }
+                    Err(Stop::Refuse(refusal)) => {
+                        respond(inbound, &refusal, call.manner, Some(&call.portal)).await
+                    }
                 }
             }
             Err(turned) => {
                 inbound.under_way.request_id = turned.request_id;
-                respond(inbound, &turned.refusal, turned.manner).await
+                respond(inbound, &turned.refusal, turned.manner, None).await
             }
         }
     }
@@ -164,23 +201,29 @@ impl Gateway {
         call: &mut Call,
         settings: &config::Gateway,
     ) -> Result<Then, Stop> {
-        let bounds = self.bounds(settings);
         let keeps_open = !call.manner.close;
         // Until the body is known to be read, an answer of our own must end the connection.
         call.manner.close |= call.framing != Framing::None;
+        let portal = call.portal.clone();
+        if let Some(closed) = portal.standing.closed() {
+            return Err(Stop::Refuse(self.closed(&portal, closed)));
+        }
+        let bounds = self.bounds(settings);
         let mut body = Body::gather(inbound, call.framing, &bounds, call.expects_continue).await?;
         call.manner.close = !keeps_open || matches!(body, Body::Upload(_));
         call.head.delimit(body.framing());
-        let portal = call.portal.clone();
+        if matches!(body, Body::Memory { .. }) {
+            inbound.under_way.gathered = Some(Instant::now());
+        }
         let _place = portal.budget.place().await;
         portal.count_request();
         let mut forward = Forward::new(self, call, &mut body, settings);
         failpoint::hit("forward");
         let outcome = forward.run(inbound).await;
-        let timing = forward.timing;
-        let replayed = forward.replayed;
+        let (timing, replayed, judged) = (forward.timing, forward.replayed, forward.judged);
+        inbound.tally.waited(timing.queue);
         let in_inbox = body.in_inbox();
-        let (mut conn, mut reply) = match outcome {
+        let (conn, mut reply) = match outcome {
             Ok(answered) => answered,
             Err(Stop::Refuse(refusal)) => {
                 inbound.consume(in_inbox);
@@ -191,34 +234,11 @@ impl Gateway {
         let unread = matches!(&body, Body::Upload(upload) if !upload.is_read());
         call.manner.close = !keeps_open || unread;
         inbound.consume(in_inbox);
+        inbound.count_overhead(judged, &timing);
         let to = reply.framing_for(&mut call.manner);
         answer::finish(&mut reply.head, call.manner, to.stated, &timing, replayed);
-        inbound.under_way.reached = Reached::Client;
-        let pace = Pace { deadline: &inbound.deadline, portal: settings.portal_timeout };
-        let relay = Relay {
-            client: &mut inbound.stream,
-            conn: &mut conn,
-            head: &reply.head,
-            to: to.body,
-            pace,
-        };
-        let delivered = relay.deliver(reply.framing).await;
-        match delivered {
-            Delivered::Whole if reply.keeps_open && !unread => conn.park(reply.idle_max),
-            Delivered::Whole => {}
-            Delivered::Cut => {
-                tracing::warn!(portal = %call.portal.name, "the portal cut its answer off");
-                inbound.stream.reset_on_close();
-                return Ok(Then::Close);
-            }
-            Delivered::Nothing => return Err(Stop::Refuse(forward::broken_off())),
-            Delivered::ClientGone => return Ok(Then::Close),
-        }
-        Ok(match (call.manner.close, unread) {
-            (false, _) => Then::Next,
-            (true, false) => Then::Close,
-            (true, true) => Then::CloseGently,
-        })
+        let answered = Answered { conn, reply, to: to.body, unread };
+        deliver(inbound, call, answered, settings.portal_timeout).await
     }
 
     fn bounds(&self, settings: &config::Gateway) -> Bounds<'_> {
@@ -231,12 +251,72 @@ impl Gateway {
     }
 }
 
-/// Sends an answer of the gateway's own.
+/// Sends the portal's answer on, and settles what becomes of both connections.
+async fn deliver<S: ClientStream>(
+    inbound: &mut Inbound<S>,
+    call: &Call,
+    answered: Answered,
+    silence_max: Duration,
+) -> Result<Then, Stop> {
+    let Answered { mut conn, mut reply, to, unread } = answered;
+    let portal = &call.portal;
+    let hidden = hide(portal, &conn, &mut reply)?;
+    inbound.under_way.reached = Reached::Client;
+    let pace = Pace { deadline: &inbound.deadline, portal: silence_max };
+    let client = &mut inbound.stream;
+    let relay = Relay { client, conn: &mut conn, head: &reply.head, to, pace, hidden };
+    let delivered = relay.deliver(reply.framing).await;
+    if delivered == Delivered::Nothing {
+        return Err(Stop::Refuse(forward::broken_off()));
+    }
+    portal.tally.answered(reply.status);
+    let parks = delivered == Delivered::Whole && reply.keeps_open && !unread;
+    let ended = if parks { conn.park(reply.idle_max) } else { Instant::now() };
+    inbound.count_duration(ended);
+    match delivered {
+        Delivered::Whole => {}
+        Delivered::Cut | Delivered::Nothing => {
+            tracing::warn!(portal = %portal.name, "the portal cut its answer off");
+            inbound.stream.reset_on_close();
+            return Ok(Then::Close);
+        }
+        Delivered::ClientGone => return Ok(Then::Close),
+    }
+    Ok(match (call.manner.close, unread) {
+        (false, _) => Then::Next,
+        (true, false) => Then::Close,
+        (true, true) => Then::CloseGently,
+    })
+}
+
+/// Finds what must not be seen in an answer that may repeat the path it was asked for: the webhook.
+/// What hides the path from us would show it to the client.
+fn hide<'p>(
+    portal: &'p Portal,
+    conn: &Conn,
+    reply: &mut Reply,
+) -> Result<Option<&'p Secret>, Stop> {
+    let Holder::IncomingWebhook(webhook) = &portal.holder else {
+        return Ok(None);
+    };
+    mask::overwrite(&mut reply.head, &webhook.secret);
+    if !verdict::may_echo(reply, conn.arrived()) {
+        return Ok(None);
+    }
+    if reply.encoding != Encoding::Plain && reply.framing != Framing::None {
+        return Err(Stop::Refuse(refusals::unreadable()));
+    }
+    Ok(Some(&webhook.secret))
+}
+
+/// Sends an answer of the gateway's own to a request for `portal`, if it was for one.
 async fn respond<S: ClientStream>(
     inbound: &mut Inbound<S>,
     refusal: &Refusal,
     manner: Manner,
+    portal: Option<&Portal>,
 ) -> Then {
+    inbound.count_refusal(refusal, portal.map(|portal| &*portal.tally));
     let id = answer::request_id(inbound.under_way.request_id.take().as_deref());
     inbound.under_way.reached = Reached::Client;
     tracing::debug!(code = refusal.kind.code(), request_id = id, "refused");
@@ -265,9 +345,9 @@ async fn apologise<S: ClientStream>(inbound: &mut Inbound<S>) -> Then {
     let request_id = answer::request_id(inbound.under_way.request_id.take().as_deref());
     tracing::error!(request_id, executed = refusal.executed.as_str(), "call ended by a panic");
     inbound.under_way.request_id = Some(request_id.into_bytes());
-    respond(inbound, &refusal, Manner { close: true, ..manner }).await
+    respond(inbound, &refusal, Manner { close: true, ..manner }, None).await
 }
 
 /// Memory for the gathered bodies of all requests together: 256 MiB.
 const ROOM_KIB: usize = 256 * 1024;
-const RESPOND_MAX: std::time::Duration = std::time::Duration::from_secs(10);
+const RESPOND_MAX: Duration = Duration::from_secs(10);

@@ -1,8 +1,15 @@
 //! The numbers people look at, in Prometheus' text format. Labels come from the configuration and
 //! from closed lists, never from requests.
 
+mod histogram;
+mod traffic;
+mod words;
+
+pub use traffic::{Held, Level, PortalTally, Tally, Traffic};
+pub use words::{Guard, Replay};
+
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -26,6 +33,7 @@ pub struct Metrics {
     alerts: Family<Alerted, Counter>,
     tokens: Tokens,
     store_failing: Gauge,
+    traffic: Arc<Traffic>,
     /// One page at a time, since a page begins with taking the gauges' figures.
     page: Mutex<()>,
 }
@@ -144,6 +152,11 @@ impl Metrics {
         self.alerts.get_or_create(&Alerted { target, result }).inc();
     }
 
+    /// What the request path counts.
+    pub fn traffic(&self) -> &Arc<Traffic> {
+        &self.traffic
+    }
+
     /// The page, with the figures of this moment.
     pub fn page(&self, tokens: &[TokenFigures], store_failing: bool) -> String {
         let _alone = self.page.lock().unwrap_or_else(PoisonError::into_inner);
@@ -232,6 +245,8 @@ impl Default for Metrics {
             registry.register(name, help, Family::clone(family));
         }
         registry.register("token_state", "The credential's state", tokens.state.clone());
+        let traffic = Arc::new(Traffic::default());
+        registry.register_collector(Box::new(traffic.clone()));
         Self {
             registry,
             refreshes,
@@ -240,6 +255,7 @@ impl Default for Metrics {
             alerts,
             tokens,
             store_failing,
+            traffic,
             page: Mutex::new(()),
         }
     }

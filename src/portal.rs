@@ -9,7 +9,7 @@ mod standing;
 
 pub use arrival::{Arrival, NameTaken};
 pub use budget::Budget;
-pub use holder::Holder;
+pub use holder::{Complaint, Holder, Webhook};
 pub use portals::Portals;
 pub use standing::{Closed, DISABLED, Standing, UNINSTALLED};
 
@@ -22,6 +22,7 @@ use tokio::time::Instant;
 
 use crate::config::{self, Access, Endpoint, Inject, Refresh};
 use crate::credential::{Credential, Custody, State, Status};
+use crate::metrics::{Level, PortalTally};
 use crate::transport::Connector;
 
 /// A portal and everything that all requests to it share.
@@ -34,7 +35,9 @@ pub struct Portal {
     /// Whether it is served at all.
     pub standing: Arc<Standing>,
     /// Places for calls.
-    pub budget: Budget,
+    pub budget: Arc<Budget>,
+    /// What its calls come to.
+    pub tally: Arc<PortalTally>,
     custody: Arc<Custody>,
     settings: Arc<config::Portal>,
     site: ArcSwap<Site>,
@@ -98,12 +101,16 @@ impl Portal {
         remembered: &Remembered,
     ) -> Self {
         let endpoint = remembered.endpoint.clone().unwrap_or_else(|| settings.url.clone());
+        let budget = Arc::new(Budget::new(settings.plan));
+        let level: Arc<dyn Level> = budget.clone();
+        let tally = custody.metrics().traffic().portal(&settings.name, Arc::downgrade(&level));
         Self {
             name: settings.name.clone(),
+            budget,
+            tally,
             holder,
             standing,
             custody,
-            budget: Budget::new(settings.plan),
             site: ArcSwap::from_pointee(Site::new(endpoint, connector)),
             slot: AtomicU8::new(Slot::of(settings.inject, remembered.inject) as u8),
             requests: AtomicU64::new(0),

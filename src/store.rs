@@ -84,15 +84,15 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         spare: ChainId,
     ) -> Pending<'a, Option<StoredCredential>>;
 
-    /// Gives an arriving chain a seat, after its first exchange: as [`Store::add`] does for a new one,
-    /// with its pair sealed anew where its generation changes: a spare keeps its own. What was
-    /// received for it must have been committed before. Fails with
+    /// Gives an arriving chain a seat after its first exchange, as [`Store::add`] does for a new one:
+    /// as the active chain under a generation above all that the portal ever had, as a spare under
+    /// its own. What was received for it must have been committed before. Fails with
     /// [`StoreError::Superseded`] when the chain is not at `link`, with [`StoreError::Unknown`] when
     /// it is not arriving, and with [`StoreError::Sealed`] when it does not open.
     fn take_seat<'a>(&'a self, link: Link<'a>, seat: Seat) -> Pending<'a, Added>;
 
     /// Turns an arriving chain away: its pair turned out to be of no use. It becomes history, like a
-    /// chain that was replaced. Changes nothing when the chain is not arriving.
+    /// chain that was replaced. Changes nothing when the chain is not arriving at `link`.
     fn turn_away<'a>(&'a self, link: Link<'a>) -> Pending<'a, ()>;
 
     /// Removes the portal's answers that another store wrote ([`Answered::ours`] is false), after

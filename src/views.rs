@@ -9,6 +9,7 @@ use crate::portal::{Holder, Portal, Portals};
 use crate::store::{LedgerEntry, Record, Store, StoreError, StoredCredential};
 
 /// A portal in a line.
+#[expect(clippy::struct_excessive_bools, reason = "facts of their own, each told to programs")]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortalView {
     /// The name in the configuration.
@@ -43,6 +44,8 @@ pub struct PortalView {
     pub arrived: bool,
     /// Whether the operator took it out of service.
     pub disabled: bool,
+    /// Whether the application was removed in the portal.
+    pub uninstalled: bool,
     /// Requests since the gateway started; none is told where no gateway runs.
     pub requests: Option<u64>,
 }
@@ -149,6 +152,7 @@ impl PortalView {
             webhook: matches!(portal.holder, Holder::IncomingWebhook(_)),
             arrived: facts.arrived.is_some(),
             disabled: facts.disabled,
+            uninstalled: facts.uninstalled,
             requests: Some(portal.requests()),
             ..Self::new(&portal.name, url, &status, record)
         }

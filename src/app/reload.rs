@@ -37,7 +37,7 @@ pub(super) async fn populate(
             made.push((portal, settings.access.clone()));
             continue;
         }
-        let portal = Box::pin(make(portals, settings, record, means)).await?;
+        let portal = make(portals, settings, record, means).await?;
         made.push((portal, settings.access.clone()));
     }
     // From here on nothing fails.
@@ -45,7 +45,7 @@ pub(super) async fn populate(
     for found in records.into_iter().filter_map(|record| arrived::find(config, record)) {
         names.push(found.arrival.name.clone());
         let access = Access::Application(found.arrival.app.clone());
-        made.push((Box::pin(serve_arrived(portals, found, means)).await, access));
+        made.push((serve_arrived(portals, found, means).await, access));
     }
     // Those that came by themselves first: where two say that they live at one domain, it is the
     // operator's.
@@ -113,14 +113,14 @@ async fn make(
         )),
     };
     let holder = match &settings.access {
-        Access::IncomingWebhook(webhook) => Holder::IncomingWebhook(webhook.clone()),
+        Access::IncomingWebhook(webhook) => Holder::webhook(webhook.clone()),
         Access::Application(app) => {
             let held = before.as_ref().and_then(|portal| portal.credential());
             Holder::Application(if let Some(credential) = held {
                 credential.clone()
             } else {
                 let name = settings.name.clone();
-                Credential::open(name, app.clone(), custody.clone(), record).await
+                Box::pin(Credential::open(name, app.clone(), custody.clone(), record)).await
             })
         }
     };

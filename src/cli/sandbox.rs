@@ -64,7 +64,8 @@ async fn with_gateway(listen: SocketAddr) -> Result<(), StartError> {
     }
     let address = app.addresses().first().cloned().unwrap_or_default();
     say(&introduction(&address, app.admin_url(), &seed));
-    Box::pin(app.run(Source::Fixed)).await
+    Box::pin(app.run(Source::Fixed)).await;
+    Ok(())
 }
 
 fn configuration(seed: &Seed) -> String {

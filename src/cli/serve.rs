@@ -2,7 +2,7 @@
 
 use super::output::complain;
 use super::{Exit, Global};
-use crate::app::{App, Source};
+use crate::app::{App, Source, StartError};
 use crate::config::Config;
 use crate::store::StateDirectory;
 
@@ -27,11 +27,12 @@ pub(super) fn run(global: &Global) -> Exit {
         Err(exit) => return exit,
     };
     let source = Source::File(global.config.clone());
-    let served = runtime.block_on(async {
+    let served: Result<(), StartError> = runtime.block_on(async {
         let waits = waits_for_installs(&config);
         let app = Box::pin(App::start(config, state)).await?;
         announce(&app, waits);
-        Box::pin(app.run(source)).await
+        Box::pin(app.run(source)).await;
+        Ok(())
     });
     match served {
         Ok(()) => Exit::Done,

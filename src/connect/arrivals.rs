@@ -32,7 +32,7 @@ impl Connect {
     pub(super) async fn enter(&self, verified: &Verified) -> Result<Arc<Portal>, Doubt> {
         let mut under_way = self.arrivals.under_way.lock().await;
         let portal = match self.portal_of_member(&verified.member_id) {
-            Some(portal) => self.met_again(portal, verified).await?,
+            Some(portal) => self.met_again(portal, verified)?,
             None => match self.portals.by_domain(&verified.endpoint.authority()) {
                 Some(portal) => self.expected(portal, verified)?,
                 None => self.arrive(verified).await?,
@@ -71,11 +71,7 @@ impl Connect {
         self.portals.by_member(member_id)
     }
 
-    async fn met_again(
-        &self,
-        portal: Arc<Portal>,
-        verified: &Verified,
-    ) -> Result<Arc<Portal>, Doubt> {
+    fn met_again(&self, portal: Arc<Portal>, verified: &Verified) -> Result<Arc<Portal>, Doubt> {
         same_application(&portal, verified)?;
         let there = self.portals.by_domain(&verified.endpoint.authority());
         if there.is_some_and(|other| other.name != portal.name) {
@@ -129,11 +125,12 @@ impl Connect {
             member_id: verified.member_id.clone(),
         };
         let noted = self.registry.note_arrival(&name, &arrived, &verified.endpoint).await;
-        noted.map_err(|error| not_written(&error))?;
+        noted.map_err(|error| Doubt::Later(not_written(&error)))?;
         let (app, endpoint) = (verified.app.clone(), verified.endpoint.clone());
         let arrival = Arrival { name: name.clone(), endpoint, app, arrived, record: None };
-        let portal = self.portals.arrive(arrival, &self.custody, &self.connector).await;
-        let portal = portal.map_err(|_taken| Doubt::Refused(NAME_TAKEN))?;
+        // Boxed: it is large, and hardly any installation gets here.
+        let arriving = Box::pin(self.portals.arrive(arrival, &self.custody, &self.connector));
+        let portal = arriving.await.map_err(|_taken| Doubt::Refused(NAME_TAKEN))?;
         tracing::info!(portal = %name, "a portal has come by itself");
         Ok(portal)
     }
@@ -153,9 +150,9 @@ fn same_application(portal: &Portal, verified: &Verified) -> Result<(), Doubt> {
 }
 
 /// The store's trouble, for whoever may try again.
-pub(super) fn not_written(error: &StoreError) -> Doubt {
-    tracing::error!(%error, "the store takes no facts about portals");
-    Doubt::Later(error.to_string())
+pub(super) fn not_written(error: &StoreError) -> String {
+    tracing::error!(%error, "what came in cannot be written down");
+    error.to_string()
 }
 
 const NO_PLACE: &str = "its portal lives where no portal may come from by itself";

@@ -3,7 +3,7 @@
 
 mod taking;
 
-pub(super) use taking::{Fate, Taken};
+pub(super) use taking::{Fate, Followed, Taken};
 
 use std::sync::Arc;
 

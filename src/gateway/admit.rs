@@ -10,7 +10,7 @@ use crate::gateway::head::{self, FIELDS_MAX, Framing, Head, Verb, Version};
 use crate::gateway::outgoing::{Asked, Outgoing};
 use crate::gateway::route::{Api, Target};
 use crate::gateway::wall::Wall;
-use crate::portal::{Portal, Site};
+use crate::portal::{Holder, Portal, Site};
 
 /// A request that is let through, with nothing borrowed from the bytes it came in.
 #[derive(Debug)]
@@ -55,9 +55,9 @@ impl Gateway {
         let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
         let head = head::read(bytes, &mut fields).map_err(Turned::unread)?;
         let framing = head::framing(head.version, head.fields).map_err(Turned::unread)?;
-        let asked = Asked::read(&head);
+        let mut asked = Asked::read(&head);
         let mut manner = manner_of(&head, &asked);
-        self.call(&head, &asked, framing, (&mut manner, settings, local_socket)).map_err(
+        self.call(&head, &mut asked, framing, (&mut manner, settings, local_socket)).map_err(
             |refusal| {
                 // An unread body stands between this answer and the next request; so does doubt.
                 manner.close |= framing != Framing::None || refusal.kind == Kind::Malformed;
@@ -70,7 +70,7 @@ impl Gateway {
     fn call(
         &self,
         head: &Head<'_, '_>,
-        asked: &Asked<'_>,
+        asked: &mut Asked<'_>,
         framing: Framing,
         (manner, settings, local_socket): (&mut Manner, &config::Gateway, bool),
     ) -> Result<Call, Refusal> {
@@ -81,6 +81,10 @@ impl Gateway {
         let target = target?;
         manner.xml = target.wants_xml();
         let portal = target.choose(&self.portals, asked.portal, &host)?;
+        if matches!(portal.holder, Holder::IncomingWebhook(_)) {
+            // What repeats the path of such a call has to be found in its answer.
+            asked.only_plain();
+        }
         let site = Arc::clone(&portal.site());
         let outgoing = Outgoing::prepare(head, &target, asked, &site.authority);
         Ok(Call {

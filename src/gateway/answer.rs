@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::error::Refusal;
 use crate::gateway::head::Framing;
+use crate::metrics::Replay;
 
 /// How an exchange looks to the client's side of the connection.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, not states of one thing")]
@@ -33,7 +34,7 @@ pub(crate) fn finish(
     manner: Manner,
     framing: Framing,
     timing: &Timing,
-    replayed: Option<&str>,
+    replayed: Option<Replay>,
 ) {
     match framing {
         Framing::Length(length) => {
@@ -47,7 +48,7 @@ pub(crate) fn finish(
     push_connection(head, manner);
     if let Some(reason) = replayed {
         head.extend_from_slice(b"X-B24-Replayed: ");
-        head.extend_from_slice(reason.as_bytes());
+        head.extend_from_slice(reason.as_str().as_bytes());
         head.extend_from_slice(b"\r\n");
     }
     head.extend_from_slice(b"Server-Timing: queue;dur=");

@@ -4,28 +4,38 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Endpoint;
-use crate::credential::{State, Token, Unavailable};
+use crate::credential::Token;
 use crate::error::{Kind, Refusal};
 use crate::gateway::forward::Forward;
+use crate::gateway::lent::Lent;
+use crate::gateway::refusals;
 use crate::gateway::reply::Reply;
 use crate::gateway::verdict::Finding;
-use crate::portal::{Budget, Slot};
+use crate::metrics::Replay;
+use crate::portal::{Budget, Complaint, Slot, Webhook};
 
 /// What to do with an answer.
 pub(crate) enum Step {
     Deliver,
-    Again,
+    Again(Replay),
     Refuse(Refusal),
 }
 
 impl Forward<'_> {
-    /// Notes what an ordinary answer proves about the token and its slot.
-    pub(crate) fn succeeded(&self, reply: &Reply, slot: Slot, token: Option<&Token>) {
-        if let Some(token) = token.filter(|_| (200..300).contains(&reply.status)) {
-            token.mark_accepted();
-            if slot != Slot::Bearer {
-                self.call.portal.learn_slot(slot);
+    /// Notes what an ordinary answer proves about what was lent, and about the slot.
+    pub(crate) fn succeeded(&self, reply: &Reply, slot: Slot, lent: &Lent) {
+        if !(200..300).contains(&reply.status) {
+            return;
+        }
+        match lent {
+            Lent::Token(token) => {
+                token.mark_accepted();
+                if slot != Slot::Bearer {
+                    self.call.portal.learn_slot(slot);
+                }
             }
+            Lent::Webhook(webhook) => webhook.accepted(),
+            Lent::Nothing => {}
         }
     }
 
@@ -35,20 +45,32 @@ impl Forward<'_> {
         finding: Finding,
         reply: &Reply,
         slot: Slot,
-        token: Option<Arc<Token>>,
+        lent: Lent,
     ) -> Step {
-        let Some(token) = token else {
-            return decide_link(finding);
-        };
+        match lent {
+            Lent::Token(token) => self.decide_token(finding, reply, slot, &token).await,
+            Lent::Webhook(webhook) => self.decide_webhook(finding, &webhook).await,
+            Lent::Nothing => decide_link(finding),
+        }
+    }
+
+    async fn decide_token(
+        &mut self,
+        finding: Finding,
+        reply: &Reply,
+        slot: Slot,
+        token: &Token,
+    ) -> Step {
         match finding {
             Finding::Expired => {
                 self.call.portal.learn_slot(slot);
-                self.expired(&token).await
+                self.expired(token).await
             }
-            Finding::MaybeExpired | Finding::Unauthorized if self.may_try_parameter(slot) => {
+            Finding::MaybeExpired | Finding::Unauthorized | Finding::BadWebhook(_)
+                if reply.status == 401 && self.may_try_parameter(slot) =>
+            {
                 self.parameter_tried = true;
-                self.replayed = Some("parameter");
-                Step::Again
+                Step::Again(Replay::Parameter)
             }
             Finding::MaybeExpired if self.renewed => {
                 token.mark_beyond_doubt();
@@ -60,13 +82,13 @@ impl Forward<'_> {
                 }
                 // Where an expired token was refused twice, neither place is proven wrong.
                 self.parameter_tried = false;
-                self.expired(&token).await
+                self.expired(token).await
             }
-            Finding::Ordinary | Finding::Unauthorized => Step::Deliver,
+            Finding::Ordinary | Finding::Unauthorized | Finding::BadWebhook(_) => Step::Deliver,
             Finding::QueryLimit => self.limited().await,
             Finding::OperationTime | Finding::ConnectionError => self.once_more(finding).await,
-            Finding::Redirect => self.redirected(reply, &token).await,
-            Finding::NotApi => Step::Refuse(not_api()),
+            Finding::Redirect => self.redirected(reply, token).await,
+            Finding::NotApi => Step::Refuse(refusals::not_api()),
         }
     }
 
@@ -80,7 +102,6 @@ impl Forward<'_> {
             return Step::Refuse(refusal.retry_after(60));
         }
         self.renewed = true;
-        self.replayed = Some("expired_token");
         match self.renew(token).await {
             Ok(fresh) => {
                 let (portal, seen) = (&self.call.portal.name, token.generation);
@@ -90,7 +111,7 @@ impl Forward<'_> {
                 } else {
                     tracing::debug!(%portal, %seen, %generation, "call replayed too");
                 }
-                Step::Again
+                Step::Again(Replay::ExpiredToken)
             }
             Err(refusal) => Step::Refuse(refusal),
         }
@@ -104,35 +125,30 @@ impl Forward<'_> {
     async fn limited(&mut self) -> Step {
         let delay = Budget::delay(self.limited);
         if self.timing.queue + delay > self.settings.max_wait {
-            let refusal = Refusal::new(
-                Kind::QueryLimit,
-                "the portal's request limit is used up; the call has not run",
-            );
-            return Step::Refuse(refusal.retry_after(whole_seconds(delay)));
+            return Step::Refuse(refusals::out_of_budget(delay));
         }
         self.limited += 1;
-        self.replayed = Some("query_limit");
         self.wait(delay).await;
-        Step::Again
+        Step::Again(Replay::QueryLimit)
     }
 
     async fn once_more(&mut self, finding: Finding) -> Step {
         if self.waited_once || self.timing.queue + ONCE_MORE > self.settings.max_wait {
             return match finding {
-                Finding::OperationTime => Step::Refuse(out_of_operating_time()),
+                Finding::OperationTime => Step::Refuse(refusals::out_of_operating_time()),
                 _ => Step::Deliver,
             };
         }
         self.waited_once = true;
-        self.replayed = Some(match finding {
-            Finding::OperationTime => "operation_time",
-            _ => "connection_error",
-        });
         self.wait(ONCE_MORE).await;
-        Step::Again
+        Step::Again(match finding {
+            Finding::OperationTime => Replay::OperationTime,
+            _ => Replay::ConnectionError,
+        })
     }
 
     async fn wait(&mut self, delay: Duration) {
+        let _held = self.call.portal.tally.hold();
         tokio::time::sleep(delay).await;
         self.timing.queue += delay;
     }
@@ -149,53 +165,42 @@ impl Forward<'_> {
         };
         if !followed {
             tracing::warn!(portal = %portal.name, "redirect not confirmed by the OAuth server");
-            return Step::Refuse(Refusal::new(
-                Kind::PortalRedirect,
-                "the portal sends callers to an address that its OAuth server does not confirm \
-                 (a renamed portal, or a licence page): open the portal in a browser",
-            ));
+            let why = "its OAuth server does not confirm";
+            return Step::Refuse(refusals::not_confirmed(why));
         }
         self.gateway.portals.list_domain(portal);
         self.call.site = Arc::clone(&portal.site());
         self.call.head.readdress(&self.call.site.authority);
         self.moved = true;
-        self.replayed = Some("moved");
-        Step::Again
+        Step::Again(Replay::Moved)
     }
 
-    /// Says which portal, why, and what a human has to do about it.
-    pub(crate) fn unavailable(&self, unavailable: Unavailable) -> Refusal {
-        let name = &self.call.portal.name;
-        match unavailable {
-            Unavailable::NotConnected(state) => {
-                let why = match state {
-                    State::Dead { code } => {
-                        format!("its refresh token is dead ({})", harmless(&code))
-                    }
-                    State::Paused { code } => {
-                        format!("its OAuth server refuses: {}", harmless(&code))
-                    }
-                    State::Connected | State::Suspect | State::NotConnected => {
-                        "it has no credential".to_owned()
-                    }
-                };
-                Refusal::new(
-                    Kind::NotConnected,
-                    format!(
-                        "portal {name} is not connected: {why}; connect it at {} or with \
-                         `b24gate portal import {name}`",
-                        self.gateway.admin_url
-                    ),
-                )
+    /// A webhook cannot be renewed, and nobody can say where its portal has moved to. Its secret
+    /// stands in the path, so that nothing a client sends can make the portal refuse it.
+    async fn decide_webhook(&mut self, finding: Finding, webhook: &Webhook) -> Step {
+        let complaint = match finding {
+            Finding::BadWebhook(complaint) => complaint,
+            Finding::Expired => Complaint::Token,
+            Finding::QueryLimit => return self.limited().await,
+            Finding::OperationTime | Finding::ConnectionError => {
+                return self.once_more(finding).await;
             }
-            Unavailable::Later { retry_after, reason } => Refusal::new(
-                Kind::RefreshUnavailable,
-                format!(
-                    "the token of portal {name} cannot be renewed right now: {}",
-                    harmless(&reason)
-                ),
-            )
-            .retry_after(whole_seconds(retry_after)),
+            Finding::Redirect => {
+                return Step::Refuse(refusals::not_confirmed("nobody can confirm for a webhook"));
+            }
+            Finding::NotApi => return Step::Refuse(refusals::not_api()),
+            Finding::Ordinary | Finding::Unauthorized | Finding::MaybeExpired => {
+                return Step::Deliver;
+            }
+        };
+        let portal = &self.call.portal;
+        if webhook.refused(complaint) {
+            tracing::warn!(portal = %portal.name, code = complaint.code(), "webhook refused");
+        }
+        match complaint {
+            // Clients would renew a token at this, and they have none.
+            Complaint::Token => Step::Refuse(self.gateway.webhook_refused(portal)),
+            Complaint::InvalidCredentials | Complaint::AuthorizationError => Step::Deliver,
         }
     }
 }
@@ -211,65 +216,9 @@ fn decide_link(finding: Finding) -> Step {
             Kind::PortalRedirect,
             "the portal answers this link with a redirect, which is not followed",
         )),
-        Finding::NotApi => Step::Refuse(not_api()),
+        Finding::NotApi => Step::Refuse(refusals::not_api()),
         _ => Step::Deliver,
     }
 }
 
-/// The token endpoint uses the very codes at which SDKs renew a token themselves, and some look for
-/// them anywhere in an error.
-fn harmless(text: &str) -> String {
-    let lower = text.to_ascii_lowercase();
-    let mut text = text.to_owned();
-    for code in ["expired_token", "invalid_token"] {
-        for (at, _) in lower.match_indices(code) {
-            let gap = at + "expired".len();
-            text.replace_range(gap..=gap, " ");
-        }
-    }
-    text
-}
-
-/// Rounded up: whoever asks again after a part of the time only hears the same again.
-fn whole_seconds(time: Duration) -> u64 {
-    time.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)
-}
-
-/// The portal does not say when; it counts in steps of a minute.
-fn out_of_operating_time() -> Refusal {
-    let refusal = Refusal::new(
-        Kind::OperationTime,
-        "this method has used up its operating time on the portal; the call has not run, and other \
-         methods still work",
-    );
-    refusal.retry_after(OPERATING_STEP_S)
-}
-
-fn not_api() -> Refusal {
-    Refusal::new(
-        Kind::PortalBroken,
-        "the portal's address answers a web page instead of REST (a captive portal, a login page, \
-         a wrong url?)",
-    )
-}
-
-const OPERATING_STEP_S: u64 = 60;
 const ONCE_MORE: Duration = Duration::from_secs(1);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_codes_at_which_sdks_renew_tokens_are_told_in_other_words() {
-        let told = harmless("answers EXPIRED_TOKEN, expired_token and invalid_token");
-        assert_eq!(told, "answers EXPIRED TOKEN, expired token and invalid token");
-        assert_eq!(harmless("invalid_grant"), "invalid_grant");
-    }
-
-    #[test]
-    fn a_part_of_a_second_is_a_second_to_wait() {
-        assert_eq!(whole_seconds(Duration::from_millis(2_001)), 3);
-        assert_eq!(whole_seconds(Duration::from_secs(2)), 2);
-    }
-}

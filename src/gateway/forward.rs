@@ -17,15 +17,16 @@ use crate::gateway::body::Body;
 use crate::gateway::deadline::Elapsed;
 use crate::gateway::decide::Step;
 use crate::gateway::guard::Reached;
-use crate::gateway::head::Framing;
 use crate::gateway::inbound::{Inbound, Stop};
+use crate::gateway::lent::Lent;
 use crate::gateway::query::Carries;
 use crate::gateway::relay::Pace;
 use crate::gateway::reply::{self, NotHttp, Parsed, Reply};
 use crate::gateway::upload::Sending;
 use crate::gateway::upstream::{Conn, Sent};
-use crate::gateway::verdict::{self, Finding, Look};
+use crate::gateway::verdict::Finding;
 use crate::gateway::wire::ClientStream;
+use crate::metrics::Replay;
 use crate::portal::{Holder, Slot};
 
 /// One call on its way, with what has been tried.
@@ -38,7 +39,9 @@ pub(crate) struct Forward<'f> {
     pub(crate) settings: &'f config::Gateway,
     pub(crate) timing: Timing,
     /// Why the call was sent more than once, for `X-B24-Replayed`.
-    pub(crate) replayed: Option<&'static str>,
+    pub(crate) replayed: Option<Replay>,
+    /// When the answer was known to be the one for the client.
+    pub(crate) judged: Option<Instant>,
     pub(crate) renewed: bool,
     pub(crate) parameter_tried: bool,
     pub(crate) moved: bool,
@@ -47,7 +50,7 @@ pub(crate) struct Forward<'f> {
 }
 
 /// Why an exchange brought no answer.
-enum Failure {
+pub(crate) enum Failure {
     /// Nothing of it can have reached the portal.
     Untouched,
     /// It may have.
@@ -71,6 +74,7 @@ impl<'f> Forward<'f> {
             settings,
             timing: Timing::default(),
             replayed: None,
+            judged: None,
             renewed: false,
             parameter_tried: false,
             moved: false,
@@ -85,55 +89,61 @@ impl<'f> Forward<'f> {
         inbound: &mut Inbound<S>,
     ) -> Result<(Conn, Reply), Stop> {
         loop {
-            let token = self.token().await?;
+            let lent = self.lend().await?;
             let slot = self.slot();
             let started = Instant::now();
-            let (mut conn, reply, sent) = self.exchange(inbound, slot, token.as_deref()).await?;
+            let (mut conn, reply, sent) = self.exchange(inbound, slot, &lent, started).await?;
             failpoint::hit("answered");
             let finding = self.judge(inbound, &mut conn, &reply).await?;
-            self.timing.portal += started.elapsed();
+            let judged = Instant::now();
+            self.timing.portal += judged - started;
+            self.judged = Some(judged);
             if finding == Finding::Ordinary {
-                self.succeeded(&reply, slot, token.as_deref());
+                self.succeeded(&reply, slot, &lent);
                 return Ok((conn, reply));
             }
             let whose = finding == Finding::Expired && slot == Slot::BearerUntried;
-            if whose && token.is_some() && self.hide_credentials(inbound).await? {
+            if whose && lent.token().is_some() && self.hide_credentials(inbound).await? {
                 // Perhaps the client's own was refused, which the portal reads where it does not
                 // read the header: nothing is learnt or renewed before that is ruled out.
                 conn.retire(&reply, sent);
                 self.make_replayable(inbound).await?;
+                inbound.tally.replayed(Replay::ClientCredential);
                 continue;
             }
-            match Box::pin(self.decide(finding, &reply, slot, token)).await {
+            match Box::pin(self.decide(finding, &reply, slot, lent)).await {
                 Step::Deliver => return Ok((conn, reply)),
                 Step::Refuse(refusal) => {
                     conn.retire(&reply, sent);
                     return Err(Stop::Refuse(refusal));
                 }
-                Step::Again => {
+                Step::Again(reason) => {
                     conn.retire(&reply, sent);
                     self.make_replayable(inbound).await?;
+                    self.replayed = Some(reason);
+                    inbound.tally.replayed(reason);
                 }
             }
         }
     }
 
-    /// The token to send with; none for a link that carries its own.
-    async fn token(&mut self) -> Result<Option<Arc<Token>>, Stop> {
+    /// What opens the portal for this call.
+    async fn lend(&mut self) -> Result<Lent, Stop> {
         if self.call.head.carries == Carries::SignedLink {
-            return Ok(None);
+            return Ok(Lent::Nothing);
         }
-        let Holder::Application(credential) = &self.call.portal.holder else {
-            return Ok(None);
+        let credential = match &self.call.portal.holder {
+            Holder::Application(credential) => credential,
+            Holder::IncomingWebhook(webhook) => return Ok(Lent::Webhook(webhook.clone())),
         };
         let current = credential.current().clone();
         let Some(token) = current else {
             return Err(self.unavailable(credential.why_unavailable()).into());
         };
         if !token.is_past_expiry() {
-            return Ok(Some(token));
+            return Ok(Lent::Token(token));
         }
-        self.renew(&token).await.map(Some).map_err(Stop::Refuse)
+        self.renew(&token).await.map(Lent::Token).map_err(Stop::Refuse)
     }
 
     pub(crate) async fn renew(&mut self, token: &Token) -> Result<Arc<Token>, Refusal> {
@@ -144,6 +154,10 @@ impl<'f> Forward<'f> {
         let renewed = credential.renew(token.generation).await;
         self.timing.refresh += started.elapsed();
         renewed.map_err(|unavailable| self.unavailable(unavailable))
+    }
+
+    fn unavailable(&self, unavailable: Unavailable) -> Refusal {
+        self.gateway.unavailable(&self.call.portal, unavailable)
     }
 
     fn slot(&self) -> Slot {
@@ -159,14 +173,16 @@ impl<'f> Forward<'f> {
         &mut self,
         inbound: &mut Inbound<S>,
         slot: Slot,
-        token: Option<&Token>,
+        lent: &Lent,
+        now: Instant,
     ) -> Result<(Conn, Reply, Sent), Stop> {
-        if slot == Slot::Parameter && token.is_some() {
+        if lent.may_be_overridden(slot) {
             self.hide_credentials(inbound).await?;
         }
         let mut conn = Conn::checkout(&self.call.site).await?;
+        self.call.portal.budget.sent(now);
         loop {
-            match self.attempt(inbound, &mut conn, slot, token).await {
+            match self.attempt(inbound, &mut conn, slot, lent).await {
                 Ok((reply, sent)) => return Ok((conn, reply, sent)),
                 Err(Failure::Untouched) if conn.reused => {
                     conn = Conn::open(&self.call.site).await?;
@@ -190,14 +206,11 @@ impl<'f> Forward<'f> {
         inbound: &mut Inbound<S>,
         conn: &mut Conn,
         slot: Slot,
-        token: Option<&Token>,
+        lent: &Lent,
     ) -> Result<(Reply, Sent), Failure> {
         inbound.under_way.reached = Reached::Portal;
         let to_head = self.call.manner.head_only;
-        let head = match token {
-            Some(token) => self.call.head.with(slot, &token.access),
-            None => self.call.head.as_it_is(),
-        };
+        let head = lent.head(&mut self.call.head, slot);
         let limit = self.settings.portal_timeout;
         let Body::Upload(upload) = &mut *self.body else {
             let [first, second] = self.body.slices(inbound.bytes());
@@ -228,7 +241,7 @@ impl<'f> Forward<'f> {
         Ok((reply.unwrap_or(Err(Failure::Silent))?, sent))
     }
 
-    fn failed(&self, failure: Failure) -> Stop {
+    pub(crate) fn failed(&self, failure: Failure) -> Stop {
         let portal = &self.call.portal.name;
         Stop::Refuse(match failure {
             Failure::Stop(stop) => return stop,
@@ -248,68 +261,6 @@ impl<'f> Forward<'f> {
                 )
             }
         })
-    }
-
-    /// Judges the answer, looking no further into its body than its status makes necessary.
-    async fn judge<S: ClientStream>(
-        &self,
-        inbound: &Inbound<S>,
-        conn: &mut Conn,
-        reply: &Reply,
-    ) -> Result<Finding, Stop> {
-        let at_sight = verdict::at_sight(reply, self.call.is_download);
-        let most = match verdict::look(reply) {
-            Look::Nothing => return Ok(at_sight),
-            Look::Start if !self.starts_like_an_error(inbound, conn, reply).await? => {
-                return Ok(at_sight);
-            }
-            Look::Small => verdict::PACKED_ERROR_MAX,
-            Look::Start | Look::Whole => HELD_MAX,
-        };
-        let looking = async {
-            loop {
-                let (seen, whole) = reply.look(conn.arrived(), most)?;
-                if whole || seen.len() >= most || conn.is_full() {
-                    return Ok(whole.then_some(seen));
-                }
-                match conn.read().await {
-                    Ok(1..) => {}
-                    Ok(0) if reply.framing == Framing::Close => return Ok(Some(seen)),
-                    _ => return Ok(None), // cut off; delivering it will show that
-                }
-            }
-        };
-        let limit = self.settings.portal_timeout;
-        let seen = inbound.deadline.limit(limit, looking).await;
-        match seen.unwrap_or(Ok(None)) {
-            // An answer to HEAD has no body that could say more than its status.
-            Ok(Some(_)) if self.call.manner.head_only && reply.status == 401 => {
-                Ok(Finding::MaybeExpired)
-            }
-            Ok(Some(body)) => Ok(verdict::judge(reply, self.call.api, &body)),
-            Ok(None) => Ok(at_sight),
-            Err(NotHttp(reason)) => Err(self.failed(Failure::Broken(reason))),
-        }
-    }
-
-    async fn starts_like_an_error<S: ClientStream>(
-        &self,
-        inbound: &Inbound<S>,
-        conn: &mut Conn,
-        reply: &Reply,
-    ) -> Result<bool, Stop> {
-        loop {
-            if reply.starts_with_enough(conn.arrived(), ERROR_START) {
-                let (seen, _) = reply
-                    .look(conn.arrived(), ERROR_START)
-                    .map_err(|NotHttp(reason)| self.failed(Failure::Broken(reason)))?;
-                return Ok(verdict::starts_like_an_error(&seen));
-            }
-            let read = inbound.deadline.limit(self.settings.portal_timeout, conn.read()).await;
-            if !matches!(read, Ok(Ok(1..))) {
-                return Ok(false);
-            }
-        }
     }
 
     /// Before a call is sent again, all of its body must be at hand.
@@ -381,8 +332,3 @@ impl From<Elapsed> for Failure {
         Self::Silent
     }
 }
-
-/// The most of an error body that is ever held.
-const HELD_MAX: usize = 64 * 1024 - 4096;
-/// Enough to tell an error object from a result.
-const ERROR_START: usize = 20;

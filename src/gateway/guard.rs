@@ -6,6 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use tokio::time::Instant;
+
 use crate::error::{Kind, Refusal};
 use crate::gateway::answer::Manner;
 
@@ -15,6 +17,10 @@ pub(crate) struct UnderWay {
     pub(crate) manner: Manner,
     pub(crate) request_id: Option<Vec<u8>>,
     pub(crate) reached: Reached,
+    /// When its head was there.
+    pub(crate) begun: Option<Instant>,
+    /// When its body was there, where that was waited for.
+    pub(crate) gathered: Option<Instant>,
 }
 
 /// How far a request has come.
@@ -34,7 +40,7 @@ impl UnderWay {
     /// Before the head has been read nothing is known, so the connection cannot go on either.
     pub(crate) fn nothing() -> Self {
         let manner = Manner { xml: false, head_only: false, http10: false, close: true };
-        Self { manner, request_id: None, reached: Reached::Nothing }
+        Self { manner, request_id: None, reached: Reached::Nothing, begun: None, gathered: None }
     }
 
     /// What the client is told; nothing when an answer to it has begun already.

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Kind, Refusal};
@@ -10,6 +11,7 @@ use crate::gateway::deadline::Deadline;
 use crate::gateway::guard::UnderWay;
 use crate::gateway::head::Scan;
 use crate::gateway::wire::ClientStream;
+use crate::metrics::Tally;
 
 /// A client's connection with its time limit and its unread bytes.
 #[derive(Debug)]
@@ -19,6 +21,8 @@ pub(crate) struct Inbound<S> {
     pub(crate) deadline: Deadline,
     /// The request that is being served.
     pub(crate) under_way: UnderWay,
+    /// What the worker counts.
+    pub(crate) tally: Arc<Tally>,
 }
 
 /// Why a request cannot go on.

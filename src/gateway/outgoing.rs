@@ -60,6 +60,11 @@ impl<'b> Asked<'b> {
         asked
     }
 
+    /// Asks for an answer that can be read without unpacking it.
+    pub(crate) fn only_plain(&mut self) {
+        self.accepts_gzip = false;
+    }
+
     /// RFC 9110, section 7.6.1: what `Connection` lists goes no further.
     fn note_connection(&mut self, value: &'b [u8]) {
         for option in elements(value) {
@@ -79,6 +84,8 @@ impl<'b> Asked<'b> {
 pub(crate) struct Outgoing {
     verb: Verb,
     bytes: Vec<u8>,
+    /// Where the method starts.
+    method_at: usize,
     /// Where the request line's ` HTTP/1.1` starts.
     target_end: usize,
     /// Where the query starts, behind its `?`, if there is one.
@@ -104,6 +111,7 @@ impl Outgoing {
         if target.api == Api::V3 {
             bytes.extend_from_slice(b"api/");
         }
+        let method_at = bytes.len();
         bytes.extend_from_slice(target.method);
         let mut carries = Carries::Parameters;
         let mut query_at = None;
@@ -123,7 +131,7 @@ impl Outgoing {
         bytes.extend_from_slice(b"\r\n");
         write_fields(head, asked, &mut bytes);
         let base = bytes.len();
-        Self { verb: head.verb, bytes, target_end, query_at, base, carries }
+        Self { verb: head.verb, bytes, method_at, target_end, query_at, base, carries }
     }
 
     /// Says how the body is delimited; once, when that is known.
@@ -144,6 +152,19 @@ impl Outgoing {
             Slot::Parameter => return self.with_parameter(token),
         }
         &self.bytes
+    }
+
+    /// The head with a webhook in its path: `/rest/<user>/<secret>/<method>`. Few portals are opened
+    /// so, and their calls may copy their heads.
+    pub(crate) fn with_webhook(&mut self, user_id: u64, secret: &Secret) -> &[u8] {
+        self.bytes.truncate(self.base);
+        let (start, rest) = self.bytes.split_at(self.method_at);
+        let user = user_id.to_string();
+        let path = [user.as_bytes(), b"/", secret.expose().as_bytes(), b"/"].concat();
+        let head = [start, &path, rest, b"\r\n"].concat();
+        // Kept behind the base, so that the next attempt starts from the base again.
+        self.bytes.extend_from_slice(&head);
+        self.bytes.get(self.base..).unwrap_or_default()
     }
 
     /// The head as it is, for a link that carries its own credential.
@@ -289,6 +310,24 @@ mod tests {
         assert_eq!(line(head.with(Slot::Parameter, &token)), "GET /rest/a?auth=T%2B&b=1 HTTP/1.1");
         let mut bare = outgoing("GET /rest/a HTTP/1.1\r\nHost: a\r\n\r\n", Framing::None);
         assert_eq!(line(bare.with(Slot::Parameter, &token)), "GET /rest/a?auth=T%2B HTTP/1.1");
+    }
+
+    #[test]
+    fn a_webhook_stands_in_the_path_once_however_often_the_call_is_sent() {
+        let secret = Secret::new("s3cret");
+        for (target, path) in [
+            ("/rest/9/old/a.b.json?c=1&auth=x", "/rest/7/s3cret/a.b.json?c=1"),
+            ("/rest/api/tasks.task.get", "/rest/api/7/s3cret/tasks.task.get"),
+        ] {
+            let wire = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+            let mut head = outgoing(&wire, Framing::None);
+            for _ in 0..2 {
+                assert_eq!(
+                    text(head.with_webhook(7, &secret)),
+                    format!("GET {path} HTTP/1.1\r\nHost: acme.bitrix24.com\r\n\r\n")
+                );
+            }
+        }
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! A client's own `auth` in the body, where the token travels as a parameter.
 //!
 //! For Bitrix24 a body parameter wins over the query, so with `inject = "parameter"` a client's
-//! stale `auth` would replace the gateway's token. It is blanked in place, with spaces in JSON and
-//! with `&` in a form: the length stays, nothing is re-serialised, and PHP reads nothing there.
+//! stale `auth` would replace the gateway's token. It is blanked in place, with spaces in JSON, with
+//! `&` in a form, and in multipart by taking the part its name: the length stays, nothing is
+//! re-serialised, and PHP reads nothing there. The same holds for a webhook as the credential.
 //! (With Bearer the header wins over everything, and bodies are not looked at, unless the portal
 //! refuses a token before it is known to read the header.)
 
@@ -10,6 +11,7 @@ use std::ops::Range;
 
 use crate::gateway::body::Body;
 use crate::gateway::inbound::{Inbound, Stop};
+use crate::gateway::multipart::Multipart;
 use crate::gateway::query::is_credential_name;
 use crate::gateway::wire::ClientStream;
 
@@ -75,6 +77,7 @@ pub(crate) struct Finder {
 enum Kind {
     Form { name: Vec<u8>, start: usize, in_value: bool },
     Json(Json),
+    Multipart(Multipart),
 }
 
 /// Where in a JSON text: only the members of the outermost object matter.
@@ -98,14 +101,14 @@ struct Text {
 }
 
 impl Finder {
-    /// For a body of this type; `None` where parameters cannot be told from content.
+    /// For a body of this type; `None` where nobody can tell parameters from content.
     pub(crate) fn of(content_type: Option<&[u8]>) -> Option<Self> {
         let kind = content_type.unwrap_or_default().to_ascii_lowercase();
         let kind =
             if kind.starts_with(b"application/json") || kind.windows(5).any(|w| w == b"+json") {
                 Kind::Json(Json::default())
             } else if kind.starts_with(b"multipart/") {
-                return None;
+                Kind::Multipart(Multipart::of(content_type.unwrap_or_default())?)
             } else {
                 // Anything else PHP reads as a form, or Bitrix24 does where PHP does not.
                 Kind::Form { name: Vec::new(), start: 0, in_value: false }
@@ -118,6 +121,7 @@ impl Finder {
         match self.kind {
             Kind::Form { .. } => b'&',
             Kind::Json(_) => b' ',
+            Kind::Multipart(_) => b'X',
         }
     }
 
@@ -138,6 +142,7 @@ impl Finder {
                     _ if !*in_value && name.len() < NAME_MAX => name.push(*byte),
                     _ => {}
                 },
+                Kind::Multipart(parts) => parts.step(*byte, &mut self.found),
                 Kind::Json(json) => {
                     if let Some(found) = json.step(*byte, self.at) {
                         self.found.push(found);
@@ -294,7 +299,15 @@ mod tests {
     }
 
     #[test]
-    fn multipart_bodies_are_left_alone() {
-        assert!(Finder::of(Some(b"multipart/form-data; boundary=x")).is_none());
+    fn a_multipart_forms_own_credential_loses_its_name() {
+        let body = "--x\r\nContent-Disposition: form-data; name=\"auth\"\r\n\r\n1\r\n--x--\r\n";
+        let line = "Content-Disposition: form-data; name=\"auth\"";
+        let nameless = body.replace(line, &"X".repeat(line.len()));
+        check("multipart/form-data; boundary=x", body, &nameless);
+    }
+
+    #[test]
+    fn a_multipart_body_without_a_boundary_is_left_alone() {
+        assert!(Finder::of(Some(b"multipart/form-data")).is_none());
     }
 }

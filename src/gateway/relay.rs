@@ -8,8 +8,10 @@ use crate::failpoint;
 use crate::gateway::chunked::{Broken, Chunked};
 use crate::gateway::deadline::Deadline;
 use crate::gateway::head::Framing;
+use crate::gateway::mask::Mask;
 use crate::gateway::upstream::Conn;
 use crate::gateway::wire::{ClientStream, write_all};
+use crate::secret::Secret;
 
 /// How the transfer ended for the connection to the client.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,6 +44,8 @@ pub(crate) struct Relay<'r, S> {
     /// How the client is told about the end of the body.
     pub(crate) to: Framing,
     pub(crate) pace: Pace<'r>,
+    /// What must not be in the body, where it may be.
+    pub(crate) hidden: Option<&'r Secret>,
 }
 
 impl<S: ClientStream> Relay<'_, S> {
@@ -49,6 +53,7 @@ impl<S: ClientStream> Relay<'_, S> {
     pub(crate) async fn deliver(mut self, framing: Framing) -> Delivered {
         let ended = match framing {
             Framing::None => self.write(0).await,
+            _ if self.hidden.is_some() => Box::pin(self.masked(framing)).await,
             Framing::Length(length) => self.counted(length).await,
             Framing::Chunked => self.streamed(Source::Chunked(Chunked::new())).await,
             Framing::Close => self.streamed(Source::UntilClose).await,
@@ -87,7 +92,7 @@ impl<S: ClientStream> Relay<'_, S> {
         loop {
             let arrived = self.conn.arrived();
             let batch = Batch::collect(&mut source, arrived).map_err(|_broken| Delivered::Cut)?;
-            let done = matches!(&source, Source::Chunked(chunked) if chunked.is_done());
+            let done = source.is_done();
             self.write_batch(&batch, done).await?;
             self.conn.consume(batch.taken);
             if done {
@@ -106,19 +111,55 @@ impl<S: ClientStream> Relay<'_, S> {
         }
     }
 
+    /// A body in which something has to be hidden. It is copied, which errors and pages may be.
+    async fn masked(&mut self, framing: Framing) -> Result<(), Delivered> {
+        let Some(secret) = self.hidden else { return Err(Delivered::Cut) };
+        let mut source = match framing {
+            Framing::None => return self.write(0).await,
+            Framing::Length(length) => Source::Counted(length),
+            Framing::Chunked => Source::Chunked(Chunked::new()),
+            Framing::Close => Source::UntilClose,
+        };
+        let mut mask = Mask::new(secret);
+        loop {
+            let arrived = self.conn.arrived();
+            let batch = Batch::collect(&mut source, arrived).map_err(|_broken| Delivered::Cut)?;
+            for (start, end) in batch.pieces.iter().take(batch.count) {
+                mask.push(arrived.get(*start..*end).unwrap_or_default());
+            }
+            self.conn.consume(batch.taken);
+            if source.is_done() {
+                return self.write_joined(&mask.rest(), true).await;
+            }
+            self.write_joined(&mask.ready(), false).await?;
+            if batch.full {
+                continue;
+            }
+            match self.read().await {
+                Ok(()) => {}
+                Err(_) if matches!(source, Source::UntilClose) && self.conn.ended_cleanly() => {
+                    return self.write_joined(&mask.rest(), true).await;
+                }
+                Err(cut) => return Err(cut),
+            }
+        }
+    }
+
+    async fn write_joined(&mut self, data: &[u8], done: bool) -> Result<(), Delivered> {
+        if data.is_empty() && !done {
+            return Ok(());
+        }
+        let (size, end) = chunk(self.to, data.len(), done);
+        let head = std::mem::take(&mut self.head);
+        let mut slices = [head, size.as_bytes(), data, end].map(IoSlice::new);
+        self.pace.write(self.client, &mut slices).await
+    }
+
     async fn write_batch(&mut self, batch: &Batch, done: bool) -> Result<(), Delivered> {
         if batch.data == 0 && !done {
             return Ok(());
         }
-        let chunks = self.to == Framing::Chunked;
-        let size =
-            if chunks && batch.data > 0 { format!("{:x}\r\n", batch.data) } else { String::new() };
-        let end: &[u8] = match (chunks, batch.data > 0, done) {
-            (true, true, true) => b"\r\n0\r\n\r\n",
-            (true, true, false) => b"\r\n",
-            (true, false, true) => b"0\r\n\r\n",
-            _ => b"",
-        };
+        let (size, end) = chunk(self.to, batch.data, done);
         let mut slices = [IoSlice::new(&[]); PIECES + 3];
         let arrived = self.conn.arrived();
         let pieces = batch.pieces.iter().take(batch.count);
@@ -147,9 +188,35 @@ impl<S: ClientStream> Relay<'_, S> {
     }
 }
 
+/// What stands around `data` bytes, where the client gets chunks.
+fn chunk(to: Framing, data: usize, done: bool) -> (String, &'static [u8]) {
+    let chunks = to == Framing::Chunked;
+    let size = if chunks && data > 0 { format!("{data:x}\r\n") } else { String::new() };
+    let end: &[u8] = match (chunks, data > 0, done) {
+        (true, true, true) => b"\r\n0\r\n\r\n",
+        (true, true, false) => b"\r\n",
+        (true, false, true) => b"0\r\n\r\n",
+        _ => b"",
+    };
+    (size, end)
+}
+
 enum Source {
+    /// So many bytes are still to come.
+    Counted(u64),
     Chunked(Chunked),
     UntilClose,
+}
+
+impl Source {
+    /// Whether all of it has been taken.
+    fn is_done(&self) -> bool {
+        match self {
+            Self::Counted(left) => *left == 0,
+            Self::Chunked(chunked) => chunked.is_done(),
+            Self::UntilClose => false,
+        }
+    }
 }
 
 /// The payload in the bytes at hand, as up to [`PIECES`] stretches.
@@ -168,9 +235,18 @@ impl Batch {
 
     fn collect(source: &mut Source, arrived: &[u8]) -> Result<Self, Broken> {
         let mut batch = Self::empty();
-        let Source::Chunked(chunked) = source else {
-            batch.add(0, arrived.len());
-            return Ok(batch);
+        let chunked = match source {
+            Source::Chunked(chunked) => chunked,
+            Source::Counted(left) => {
+                let here = arrived.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= here as u64;
+                batch.add(0, here);
+                return Ok(batch);
+            }
+            Source::UntilClose => {
+                batch.add(0, arrived.len());
+                return Ok(batch);
+            }
         };
         while batch.count < PIECES {
             let piece = chunked.next(arrived.get(batch.taken..).unwrap_or_default())?;

@@ -68,13 +68,10 @@ impl<'b> Target<'b> {
         host: &str,
     ) -> Result<Arc<Portal>, Refusal> {
         if let Some(name) = self.portal {
-            return portals.by_name(name).ok_or_else(|| unknown(portals));
+            return named(portals, name);
         }
         if let Some(name) = header {
-            return portals
-                .by_name(name)
-                .or_else(|| portals.by_domain(name))
-                .ok_or_else(|| unknown(portals));
+            return named(portals, name);
         }
         if let Some(name) = host.strip_suffix(".localhost") {
             return portals.by_name(name).ok_or_else(|| unknown(portals));
@@ -87,6 +84,11 @@ impl<'b> Target<'b> {
         }
         portals.default_portal().ok_or_else(|| unknown(portals))
     }
+}
+
+/// A portal by its name, or by a domain that leads to it.
+fn named(portals: &Portals, name: &str) -> Result<Arc<Portal>, Refusal> {
+    portals.by_name(name).or_else(|| portals.by_domain(name)).ok_or_else(|| unknown(portals))
 }
 
 /// `<method>`, `api/<method>`, or either behind `<digits>/<key>/`.

@@ -90,23 +90,25 @@ impl Conn {
     }
 
     /// Gives the connection back for the next exchange. One with unread bytes is closed instead:
-    /// what a portal says unasked cannot be the answer to anything.
-    pub(crate) fn park(mut self, idle_max: Option<Duration>) {
+    /// what a portal says unasked cannot be the answer to anything. Returns the time.
+    pub(crate) fn park(mut self, idle_max: Option<Duration>) -> Instant {
+        let now = Instant::now();
         self.idle_max = idle_max.unwrap_or(IDLE_MAX);
         if self.inbox.as_ref().is_some_and(|inbox| !inbox.is_empty()) {
             tracing::debug!("portal sent more than its answer; connection closed");
-            return;
+            return now;
         }
         self.inbox = None;
         self.reused = true;
         self.touched = false;
-        self.idle_since = Some(Instant::now());
+        self.idle_since = Some(now);
         IDLE.with_borrow_mut(|idle| {
             let stack = idle.entry(self.site).or_default();
             if stack.len() < IDLE_PER_SITE {
                 stack.push(self);
             }
         });
+        now
     }
 
     /// Gives the connection back after an answer that is not delivered, if all of it is here.

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::gateway::reply::{Content, Encoding, Reply};
 use crate::gateway::route::Api;
+use crate::portal::Complaint;
 
 /// How much of a body must be seen before it can be judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub(crate) enum Finding {
     MaybeExpired,
     /// A 401 for another reason; the call has not run.
     Unauthorized,
+    /// There is no such webhook, or its user may not enter; the call has not run.
+    BadWebhook(Complaint),
     /// The portal's request budget is used up; the call has not run.
     QueryLimit,
     /// The method's operating time is used up; the call has not run.
@@ -67,6 +70,18 @@ pub(crate) fn starts_like_an_error(start: &[u8]) -> bool {
         || start.starts_with(b"<?xml")
 }
 
+/// Whether the answer may repeat the path that it was asked for: an error, or a page. `arrived` is
+/// the start of its body.
+pub(crate) fn may_echo(reply: &Reply, arrived: &[u8]) -> bool {
+    let is_error = || {
+        let start = reply.look(arrived, ERROR_START);
+        start.is_ok_and(|(start, _)| starts_like_an_error(&start))
+    };
+    !(200..300).contains(&reply.status)
+        || (reply.content == Content::Html && !reply.is_file)
+        || (matches!(reply.content, Content::Json | Content::Xml) && is_error())
+}
+
 /// Judges by status and fields alone.
 pub(crate) fn at_sight(reply: &Reply, is_download: bool) -> Finding {
     match reply.status {
@@ -82,6 +97,10 @@ pub(crate) fn judge(reply: &Reply, api: Api, body: &[u8]) -> Finding {
     let code = code(reply.encoding, body).unwrap_or_default();
     let is = |known: &str| code.eq_ignore_ascii_case(known);
     match reply.status {
+        401 | 403 if is("INVALID_CREDENTIALS") => {
+            Finding::BadWebhook(Complaint::InvalidCredentials)
+        }
+        401 if is("authorization_error") => Finding::BadWebhook(Complaint::AuthorizationError),
         200 | 401 | 403 if is("expired_token") || is("invalid_token") => Finding::Expired,
         200 | 429 | 503 if is("QUERY_LIMIT_EXCEEDED") => Finding::QueryLimit,
         200 | 429 | 503 if is("OPERATION_TIME_LIMIT") => Finding::OperationTime,
@@ -144,6 +163,8 @@ fn unpack(body: &[u8]) -> Option<Vec<u8>> {
     Some(unpacked)
 }
 
+/// Enough to tell an error object from a result.
+pub(crate) const ERROR_START: usize = 20;
 const BOM: &[u8] = b"\xef\xbb\xbf";
 const V3_ACCESS_DENIED: &str = "BITRIX_REST_V3_EXCEPTION_ACCESSDENIEDEXCEPTION";
 /// An error object packs into less than this, bytes.
@@ -201,7 +222,6 @@ mod tests {
             "METHOD_CONFIRM_WAITING",
             "insufficient_scope",
             "ERROR_OAUTH",
-            "authorization_error",
             "user_access_error",
             "APPLICATION_NOT_FOUND",
             "",
@@ -213,6 +233,38 @@ mod tests {
         check(401, Api::V1, b"", Finding::Unauthorized);
         check(401, Api::V1, b"<html>expired_token</html>", Finding::Unauthorized);
         check(401, Api::V1, br#"{"error":"CONNECTION_ERROR"}"#, Finding::ConnectionError);
+    }
+
+    #[test]
+    fn a_webhook_that_the_portal_does_not_take_is_told_from_other_refusals() {
+        let body = br#"{"error":"INVALID_CREDENTIALS"}"#;
+        for status in [401, 403] {
+            let expected = Finding::BadWebhook(Complaint::InvalidCredentials);
+            check(status, Api::V1, body, expected);
+        }
+        check(400, Api::V1, body, Finding::Ordinary);
+        let inactive = Finding::BadWebhook(Complaint::AuthorizationError);
+        check(401, Api::V1, br#"{"error":"authorization_error"}"#, inactive);
+        check(403, Api::V1, br#"{"error":"authorization_error"}"#, Finding::Ordinary);
+    }
+
+    #[test]
+    fn errors_and_pages_may_repeat_the_path_and_results_are_not_looked_into() {
+        let may = |head: &str, body: &str| {
+            let wire = format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\n\r\n", body.len());
+            let Ok(Parsed::Final(_, reply)) = reply::parse(wire.as_bytes(), false) else {
+                panic!()
+            };
+            may_echo(&reply, body.as_bytes())
+        };
+        assert!(may("404 X", "x"));
+        assert!(may("500 X\r\nContent-Type: application/json", "{}"));
+        assert!(may("200 X\r\nContent-Type: text/html", "<p>"));
+        assert!(may("200 X\r\nContent-Type: application/json", r#"{"error":"A","b":"/rest/"}"#));
+        assert!(!may("200 X\r\nContent-Type: application/json", r#"{"result":"error"}"#));
+        assert!(!may("200 X\r\nContent-Type: image/png", r#"{"error":"A"}"#));
+        let file = "200 X\r\nContent-Type: text/html\r\nContent-Disposition: attachment";
+        assert!(!may(file, "<p>"));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! browser page or of a proxy in front of one, unless the operator allowed just that.
 
 use crate::config;
-use crate::error::{Kind, Refusal};
+use crate::error::{Refusal, Sign};
 use crate::gateway::field::RequestField;
 use crate::gateway::head::{Head, Version, malformed};
 use crate::portal::Portals;
@@ -70,7 +70,8 @@ impl<'b> Provenance<'b> {
             return Err(malformed("the Host field and the address in the target differ"));
         }
         if self.forwarded && !wall.settings.behind_proxy {
-            return Err(refused(
+            return Err(Refusal::browser(
+                Sign::Forwarded,
                 "the request was forwarded by a proxy or tunnel; set gateway.behind_proxy = true \
                  if that is meant",
             ));
@@ -82,16 +83,19 @@ impl<'b> Provenance<'b> {
     fn admit_page(&self, wall: &Wall<'_>) -> Result<(), Refusal> {
         let allowed = self.origins == 1 && self.origin.is_some_and(|origin| wall.allows(origin));
         if self.origin.is_some() && !allowed {
-            return Err(refused(
+            return Err(Refusal::browser(
+                Sign::Origin,
                 "requests of web pages are refused; allow the page's origin in gateway.origins if \
                  it is yours",
             ));
         }
         if self.referer.is_some_and(|referer| !wall.allows(origin_of(referer))) {
-            return Err(refused("a Referer field shows that a web page sends this request"));
+            let text = "a Referer field shows that a web page sends this request";
+            return Err(Refusal::browser(Sign::Origin, text));
         }
         if self.page || (!allowed && self.foreign) {
-            return Err(refused("browsers are refused; this address is for programs"));
+            let text = "browsers are refused; this address is for programs";
+            return Err(Refusal::browser(Sign::SecFetch, text));
         }
         Ok(())
     }
@@ -112,7 +116,8 @@ impl Wall<'_> {
             return if self.local_socket {
                 Ok(LOCALHOST.to_owned())
             } else {
-                Err(refused("the Host field is missing or not a host name"))
+                let text = "the Host field is missing or not a host name";
+                Err(Refusal::browser(Sign::Host, text))
             };
         };
         let known = matches!(host.as_str(), LOCALHOST | "127.0.0.1" | "[::1]")
@@ -123,7 +128,8 @@ impl Wall<'_> {
         if known {
             return Ok(host);
         }
-        Err(refused(
+        Err(Refusal::browser(
+            Sign::Host,
             "this Host is not a name of the gateway; use localhost, or add the name to \
              gateway.hosts",
         ))
@@ -156,10 +162,6 @@ fn origin_of(url: &[u8]) -> &[u8] {
     let rest = url.get(after_scheme..).unwrap_or_default();
     let end = memchr::memchr3(b'/', b'?', b'#', rest).unwrap_or(rest.len());
     url.get(..after_scheme + end).unwrap_or_default()
-}
-
-fn refused(what: &'static str) -> Refusal {
-    Refusal::new(Kind::BrowserRefused, what)
 }
 
 const LOCALHOST: &str = "localhost";

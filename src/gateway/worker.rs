@@ -20,6 +20,7 @@ use crate::gateway::inbound::Inbound;
 use crate::gateway::listener::Bound;
 use crate::gateway::upstream;
 use crate::gateway::wire::ClientStream;
+use crate::metrics::Tally;
 
 /// The threads that serve clients.
 #[derive(Debug)]
@@ -36,6 +37,7 @@ struct Worker {
     permits: Arc<Semaphore>,
     drained: watch::Receiver<bool>,
     clock: Arc<Clock>,
+    tally: Arc<Tally>,
     peers: Arc<[Peer]>,
 }
 
@@ -95,6 +97,7 @@ impl Workers {
                 permits: permits.clone(),
                 drained: drained.clone(),
                 clock: Clock::new(),
+                tally: gateway.traffic.worker(),
                 peers: peers.clone(),
             };
             let sockets = sockets.iter().map(Bound::try_clone).collect::<io::Result<Vec<_>>>()?;
@@ -220,7 +223,8 @@ impl Worker {
 
     fn serve<S: ClientStream>(&self, stream: S, seat: Seat) {
         let deadline = self.clock.watch();
-        let inbound = Inbound { stream, inbox: None, deadline, under_way: UnderWay::nothing() };
+        let (under_way, tally) = (UnderWay::nothing(), self.tally.clone());
+        let inbound = Inbound { stream, inbox: None, deadline, under_way, tally };
         let gateway = self.gateway.clone();
         tokio::spawn(async move {
             gateway.serve(inbound).await;

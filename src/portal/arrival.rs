@@ -85,7 +85,7 @@ impl Portal {
         standing.note(|facts| facts.arrived = Some(arrived));
         let credential = match before.and_then(Self::credential) {
             Some(credential) => credential.clone(),
-            None => Credential::open(name, app, custody.clone(), record).await,
+            None => Box::pin(Credential::open(name, app, custody.clone(), record)).await,
         };
         let kept = (Holder::Application(credential), standing, custody.clone());
         Arc::new(Self::new(settings, connector, kept, &remembered))

@@ -73,23 +73,23 @@ impl Scene {
             ca_file: None,
         });
         let standing = Arc::new(Standing::new(facts));
-        let kept = (Holder::IncomingWebhook(webhook), standing, self.custody.clone());
+        let kept = (Holder::webhook(webhook), standing, self.custody.clone());
         Arc::new(Portal::new(settings, self.connector.clone(), kept, &Remembered::default()))
     }
+}
 
-    fn arrival(&self, name: &str, member_id: &str, oauth_server: &str) -> Arrival {
-        let text = format!(
-            "[apps.main]\nclient_id = \"local.1\"\nclient_secret = \"S-canary\"\n\
-             oauth_server = \"{oauth_server}\"\n"
-        );
-        let app: &Arc<App> = &config(&text).apps["main"];
-        Arrival {
-            name: name.to_owned(),
-            endpoint: Endpoint::of_url(&format!("https://{name}")).unwrap(),
-            app: app.clone(),
-            arrived: arrived(member_id),
-            record: None,
-        }
+fn arrival(name: &str, member_id: &str, oauth_server: &str) -> Arrival {
+    let text = format!(
+        "[apps.main]\nclient_id = \"local.1\"\nclient_secret = \"S-canary\"\n\
+         oauth_server = \"{oauth_server}\"\n"
+    );
+    let app: &Arc<App> = &config(&text).apps["main"];
+    Arrival {
+        name: name.to_owned(),
+        endpoint: Endpoint::of_url(&format!("https://{name}")).unwrap(),
+        app: app.clone(),
+        arrived: arrived(member_id),
+        record: None,
     }
 }
 
@@ -230,7 +230,7 @@ async fn a_portal_that_comes_is_served_once_and_never_in_the_place_of_another() 
     let scene = Scene::new().await;
     let portals = Portals::default();
     let arrive = |member: &str| {
-        portals.arrive(scene.arrival("acme.lan", member, OAUTH), &scene.custody, &scene.connector)
+        portals.arrive(arrival("acme.lan", member, OAUTH), &scene.custody, &scene.connector)
     };
     let (first, second) = tokio::join!(arrive(MEMBER), arrive(&MEMBER.to_ascii_uppercase()));
     let acme = first.unwrap();
@@ -251,8 +251,8 @@ async fn s_24_a_portal_that_comes_is_no_address_of_this_machine() {
     // With an OAuth server on this machine all of it is an experiment.
     for (oauth_server, reached) in [(OAUTH, false), ("http://127.0.0.1:9", true)] {
         let portals = Portals::default();
-        let arrival = scene.arrival("acme.lan", MEMBER, oauth_server);
-        let acme = portals.arrive(arrival, &scene.custody, &scene.connector).await.unwrap();
+        let came = arrival("acme.lan", MEMBER, oauth_server);
+        let acme = portals.arrive(came, &scene.custody, &scene.connector).await.unwrap();
         // Whatever moves it there.
         acme.relocate(&here);
         let dialled = acme.site().connector.connect(&here, Duration::from_secs(20)).await;

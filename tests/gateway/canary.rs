@@ -24,6 +24,21 @@ const CLIENT_SECRET: &str = "S-canary+/=&~7Hq2mZ0secret";
 /// A credential of a client's own, which the gateway has no business repeating either.
 const CLIENTS_OWN: &str = "C-canary+/=&~9Xw4kB1stale";
 
+/// What an operator, a browser and a program get to read.
+const PAGES: [&str; 11] = [
+    "/",
+    "/livez",
+    "/readyz",
+    "/metrics",
+    "/nothing",
+    "/api/v1/portals",
+    "/api/v1/portals/acme",
+    "/api/v1/portals/acme/chains",
+    "/api/v1/portals/acme/ledger?limit=1000",
+    "/api/v1/portals/acme/token",
+    "/api/v1/events",
+];
+
 /// A run, with all that came out of it.
 struct Run {
     portal: Sandbox,
@@ -182,9 +197,16 @@ impl Run {
 
     /// What an operator looks at.
     async fn pages(&mut self, gate: &Gate) {
-        for path in ["/", "/livez", "/readyz", "/nothing"] {
+        for path in PAGES {
             let answer = http::get(gate.admin, path).await;
             self.keep_answer(&format!("the operator's {path}"), &answer);
+        }
+        for path in ["/", "/?fragment", "/nothing"] {
+            let page =
+                format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n\r\n");
+            let answer = http::send(gate.admin, page).await;
+            assert!(answer.text().contains("b24gate"), "{}", answer.text());
+            self.keep_answer(&format!("the page {path}"), &answer);
         }
     }
 

@@ -4,31 +4,24 @@ mod flood; // more than anybody can want
 mod waiting; // what cannot be proven at once
 
 use b24gate::sandbox::{Sandbox, Seed};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::installs_support::{
-    event, expecting, install_event, now, open_to_all, page, post_event, post_page, sandbox, with,
+    event, expecting, install_event, now, open_to_all, page, post_event, post_page, sandbox,
+    standing, stored, with,
 };
-use crate::support::{Gate, Setup, http};
+use crate::support::{Gate, http};
 
 async fn profile(gate: &Gate) -> http::Answer {
     http::get(gate.address, "/rest/profile").await
 }
 
-/// How the portal of the tests stands, and why.
-fn standing(setup: &Setup) -> (String, Option<String>) {
-    let output = setup.command(&["portal", "list", "--json"], "");
-    let listed: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let acme = listed.as_array().unwrap().iter().find(|it| it["name"] == "acme").unwrap().clone();
-    (acme["state"].as_str().unwrap().to_owned(), acme["code"].as_str().map(str::to_owned))
+fn connected_state() -> (String, String) {
+    ("connected".to_owned(), String::new())
 }
 
-fn connected_state() -> (String, Option<String>) {
-    ("connected".to_owned(), None)
-}
-
-fn uninstalled_state() -> (String, Option<String>) {
-    ("dead".to_owned(), Some("uninstalled".to_owned()))
+fn uninstalled_state() -> (String, String) {
+    ("dead".to_owned(), "uninstalled".to_owned())
 }
 
 /// A gateway whose portal was installed by a page, with `app-token` as its application_token.
@@ -40,7 +33,7 @@ async fn installed(portal: &Sandbox) -> (Gate, Seed) {
     (gate, seed)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_installation_event_connects_a_portal_without_a_browser() {
     let portal = sandbox().await;
     let seed = portal.seed();
@@ -54,7 +47,7 @@ async fn an_installation_event_connects_a_portal_without_a_browser() {
     assert_eq!(post_event(gate.callback, &uninstall).await.status, 200, "its token was taken, too");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_installation_event_brings_a_portal_that_nobody_configured() {
     let portal = sandbox().await;
     let seed = portal.control().seed_for(&"c0de".repeat(8), 7);
@@ -67,7 +60,7 @@ async fn an_installation_event_brings_a_portal_that_nobody_configured() {
     assert_eq!(answer.status, 200, "{}", answer.text());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_installation_event_that_comes_again_changes_nothing() {
     let portal = sandbox().await;
     let seed = portal.seed();
@@ -80,12 +73,12 @@ async fn an_old_installation_event_that_comes_again_changes_nothing() {
     for _ in 0..5 {
         post_event(gate.callback, &event).await;
     }
-    let (setup, text) = crate::installs_support::stored(gate).await;
+    assert_eq!(standing(gate.setup()), connected_state());
+    let (_, text) = stored(gate).await;
     assert!(text.contains("Some(\"newer-token\")"), "{text}");
-    assert_eq!(standing(&setup), connected_state());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s_22_f_38_an_uninstallation_needs_the_application_token_and_outlives_a_restart() {
     let portal = sandbox().await;
     let (gate, seed) = installed(&portal).await;
@@ -108,10 +101,13 @@ async fn s_22_f_38_an_uninstallation_needs_the_application_token_and_outlives_a_
     assert_eq!(standing(gate.setup()), uninstalled_state());
     let gate = gate.kill().start();
     assert_eq!(standing(gate.setup()), uninstalled_state());
+    let answer = profile(&gate).await;
+    assert_eq!((answer.status, answer.error().as_str()), (403, "GATEWAY_PORTAL_NOT_CONNECTED"));
+    assert!(answer.text().contains("the application was uninstalled"), "{}", answer.text());
     assert_eq!(portal.control().exchanges(), 1, "no token was touched");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_newer_installation_lifts_an_uninstallation_whoever_makes_it() {
     let portal = sandbox().await;
     let (gate, seed) = installed(&portal).await;
@@ -126,7 +122,7 @@ async fn a_newer_installation_lifts_an_uninstallation_whoever_makes_it() {
     assert_eq!(profile(&gate).await.status, 200);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s_23_uninstallations_that_are_late_or_come_again_are_ignored() {
     let portal = sandbox().await;
     let (gate, seed) = installed(&portal).await;
@@ -146,7 +142,7 @@ async fn s_23_uninstallations_that_are_late_or_come_again_are_ignored() {
     assert_eq!(standing(gate.setup()), connected_state(), "also after a restart");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_update_brings_another_application_token() {
     let portal = sandbox().await;
     let (gate, seed) = installed(&portal).await;
@@ -161,10 +157,11 @@ async fn an_update_brings_another_application_token() {
     assert_eq!(post_event(gate.callback, &with_token("app-token")).await.status, 403);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_payment_lets_what_was_refused_for_want_of_it_be_tried_again_at_once() {
     let portal = sandbox().await;
     let (gate, seed) = installed(&portal).await;
+    assert_eq!(profile(&gate).await.status, 200);
     portal.control().fault(&json!({"oauth": {"mode": "payment_required"}})).await.unwrap();
     portal.control().expire();
     assert_ne!(profile(&gate).await.status, 200);
@@ -181,10 +178,11 @@ async fn a_payment_lets_what_was_refused_for_want_of_it_be_tried_again_at_once()
     assert_eq!(profile(&gate).await.status, 200);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn other_events_are_acknowledged_when_they_are_genuine_and_cost_nothing() {
     let portal = sandbox().await;
     let (gate, seed) = installed(&portal).await;
+    gate.wait_for_log("connect::welcome");
     let before = portal.control().log().len();
     let deal = |token| event("ONCRMDEALADD", &seed, token, now());
     assert_eq!(post_event(gate.callback, &deal("app-token")).await.status, 200);

@@ -1,5 +1,6 @@
 //! Forms as browsers and Bitrix24's servers post them, and what of them ends in the store.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -158,4 +159,28 @@ pub(crate) async fn stored(gate: Gate) -> (Setup, String) {
     text += &format!("{:#?}\n", store.letters().await.unwrap());
     store.close().await;
     (setup, text)
+}
+
+/// What `b24gate portal show` says of a portal, line by line; the roles of its chains are under
+/// `chains`.
+pub(crate) fn shown(setup: &Setup, name: &str) -> Option<BTreeMap<String, String>> {
+    let output = setup.command(&["portal", "show", name], "");
+    if !output.status.success() {
+        return None;
+    }
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut parts = text.split("\n\n");
+    let lines = parts.next().unwrap().lines();
+    let mut shown: BTreeMap<_, _> =
+        lines.map(|line| (line[..12].trim().to_owned(), line[12..].to_owned())).collect();
+    let chains = parts.next().unwrap_or_default().lines().skip(1);
+    let roles: Vec<_> = chains.filter_map(|line| line.split_whitespace().nth(1)).collect();
+    shown.insert("chains".to_owned(), roles.join(" "));
+    Some(shown)
+}
+
+/// How the portal of the configuration stands, and why.
+pub(crate) fn standing(setup: &Setup) -> (String, String) {
+    let shown = shown(setup, "acme").unwrap();
+    (shown["state"].clone(), shown.get("reason").cloned().unwrap_or_default())
 }

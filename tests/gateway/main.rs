@@ -14,6 +14,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admin; // the operator's listener
+mod admin_api; // and that its API is as it is described
 mod alerts; // who is told when a portal or the store needs a human
 mod answers; // what portals and networks do wrong, and what becomes of it
 mod arrived; // portals that the configuration does not name
@@ -29,9 +31,11 @@ mod installs_support; // forms as browsers and Bitrix24's servers post them
 mod life; // starts, stops, reloads, commands beside a running gateway
 mod login; // by a browser, from the link to the stored pair
 mod memory; // bodies larger than memory
+mod metrics; // what /metrics says of the request path
 mod moved; // a renamed portal, and who only says so
 mod oauth_urls; // where the secrets of an exchange travel
 mod smoke; // a call, an expiry, a restart
 mod tls; // whom the gateway talks to
 mod unix; // the listener that file modes protect
+mod webhook; // a portal that an incoming webhook opens
 mod wire; // what real clients send, and that the portal gets it

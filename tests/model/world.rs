@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use b24gate::config::App;
 use b24gate::credential::{
     ChainId, Exchanging, FailureKind, Generation, Grant, Link, RawAnswer, RefreshFailure, Secret,
     State, TokenEndpoint,
 };
-use b24gate::store::{StoreError, StoredCredential};
+use b24gate::store::{LedgerEntry, StoreError, StoredCredential};
 use tokio::sync::Notify;
 
 use crate::oracle::Oracle;
@@ -22,6 +23,8 @@ pub(crate) struct Inside {
     pub(crate) rules: Rules,
     pub(crate) chains: BTreeMap<i64, Row>,
     pub(crate) journal: BTreeMap<i64, (Generation, RawAnswer)>,
+    /// What last became of a refresh token, by its number.
+    pub(crate) ledger: BTreeMap<u64, LedgerEntry>,
     /// How often each refresh token was taken, by its number; chain * 1000 + n.
     taken: BTreeMap<u64, u32>,
     issued: BTreeMap<i64, u64>,
@@ -50,13 +53,17 @@ pub(crate) struct Rules {
 pub(crate) struct Row {
     pub(crate) active: bool,
     pub(crate) spare: bool,
+    pub(crate) arriving: bool,
     pub(crate) generation: Generation,
-    number: u64,
+    pub(crate) number: u64,
     pub(crate) state: State,
     pub(crate) intent: Option<Generation>,
 }
 
 const USER: u64 = 7;
+
+/// The chain that arrives, where one does.
+pub(crate) const ARRIVAL: i64 = 9;
 
 impl std::fmt::Debug for World {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -71,15 +78,20 @@ fn grant(number: u64) -> Grant {
 
 fn answer(number: u64) -> RawAnswer {
     let body = format!(
-        r#"{{"access_token":"A{number}","refresh_token":"R{number}","expires_in":3600,"user_id":{USER},"member_id":"m"}}"#
+        r#"{{"access_token":"A{number}","refresh_token":"R{number}","expires":1700000000,"user_id":{USER},"member_id":"m"}}"#
     );
     RawAnswer {
         status: 200,
         retry_after: None,
-        at: 1_700_000_000,
+        at: now(),
         complete: true,
         body: body.into_bytes().into(),
     }
+}
+
+/// Nothing here is old enough to be renewed for its age, though every access token has expired.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
 pub(crate) fn number(refresh: &Secret) -> u64 {
@@ -97,6 +109,7 @@ impl World {
             rules,
             chains: BTreeMap::new(),
             journal: BTreeMap::new(),
+            ledger: BTreeMap::new(),
             taken: BTreeMap::new(),
             issued: BTreeMap::new(),
             killed: BTreeSet::new(),
@@ -112,6 +125,7 @@ impl World {
             let row = Row {
                 active: id == 1,
                 spare: id != 1,
+                arriving: false,
                 generation: Generation(u64::try_from(id).unwrap()),
                 number: first,
                 state: State::Connected,
@@ -124,6 +138,13 @@ impl World {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inside> {
         self.0.lock().unwrap()
+    }
+
+    /// The server gives somebody the first pair of a chain, who brings it and keeps a copy.
+    pub(crate) fn bring(&self) -> Grant {
+        let first = ARRIVAL.unsigned_abs() * 1000 + 1;
+        self.lock().issued.entry(ARRIVAL).or_insert(first);
+        grant(first)
     }
 
     /// Ends when the process is killed.
@@ -189,7 +210,7 @@ impl Inside {
             member_id: grant.member_id,
             user_id: grant.user_id,
             client_endpoint: None,
-            issued_at: 1_700_000_000,
+            issued_at: now(),
             state: row.state.clone(),
             intent_open: row.intent == Some(row.generation),
         }
@@ -201,16 +222,42 @@ impl Inside {
         self.durable.iter().filter(of).max().copied().unwrap_or(0)
     }
 
-    fn violated(&mut self, text: String) {
+    pub(crate) fn violated(&mut self, text: String) {
         self.violations.push(text);
     }
 
     /// Whether the server would take the newest pair of any chain that the disk holds.
     pub(crate) fn is_alive(&self) -> bool {
-        self.chains.keys().any(|id| {
-            let newest = self.newest_durable(*id);
-            !self.killed.contains(id) && (!self.rules.strict || self.issued[id] == newest)
-        })
+        self.chains.keys().any(|id| self.lives(*id))
+    }
+
+    /// Whether the server would take the newest pair of this chain that the disk holds.
+    pub(crate) fn lives(&self, chain: i64) -> bool {
+        let newest = self.newest_durable(chain);
+        !self.killed.contains(&chain) && (!self.rules.strict || self.issued[&chain] == newest)
+    }
+
+    /// How often the server has exchanged something of this chain.
+    pub(crate) fn exchanged(&self, chain: i64) -> u64 {
+        self.issued[&chain] - chain.unsigned_abs() * 1000 - 1
+    }
+
+    /// A generation above all that there ever were.
+    pub(crate) fn above_all(&self) -> Generation {
+        let newest = self.chains.values().map(|row| row.generation).max();
+        newest.unwrap_or_default().next()
+    }
+
+    /// Writes a line about a refresh token.
+    pub(crate) fn enter(&mut self, chain: i64, number: u64, outcome: &str) {
+        let entry = LedgerEntry {
+            at: 1_700_000_000,
+            chain,
+            generation: 1,
+            outcome: outcome.to_owned(),
+            refresh_hash: String::new(),
+        };
+        self.ledger.insert(number, entry);
     }
 
     /// Whether the pair of a lent token lies on the disk.

@@ -15,6 +15,7 @@
     reason = "a test fails loudly, and not every test uses everything"
 )]
 
+pub mod browser;
 pub mod calls;
 pub mod chain;
 pub mod connected;
@@ -55,6 +56,7 @@ pub struct Setup {
     directory: Arc<tempfile::TempDir>,
     listen: String,
     gateway: String,
+    admin: String,
     callback: String,
     app: String,
     portal: String,
@@ -83,6 +85,7 @@ impl Setup {
             directory: Arc::new(tempfile::tempdir().unwrap()),
             listen: "\"127.0.0.1:0\"".to_owned(),
             gateway: String::new(),
+            admin: String::new(),
             callback: String::new(),
             app: format!(
                 "client_id = \"{}\"\nclient_secret = \"{}\"\noauth_server = \"{}\"\n",
@@ -106,6 +109,13 @@ impl Setup {
     pub fn gateway(mut self, lines: &str) -> Self {
         self.gateway.push_str(lines);
         self.gateway.push('\n');
+        self
+    }
+
+    /// Adds lines to `[admin]`.
+    pub fn admin(mut self, lines: &str) -> Self {
+        self.admin.push_str(lines);
+        self.admin.push('\n');
         self
     }
 
@@ -180,9 +190,9 @@ impl Setup {
     pub fn text(&self) -> String {
         let header = if self.portal.is_empty() { "" } else { "[portals.acme]" };
         format!(
-            "[gateway]\nlisten = [{}]\n{}\n[admin]\nlisten = \"127.0.0.1:0\"\n\
+            "[gateway]\nlisten = [{}]\n{}\n[admin]\nlisten = \"127.0.0.1:0\"\n{}\n\
              [callback]\nlisten = \"127.0.0.1:0\"\n{}\n[apps.main]\n{}\n{header}\n{}\n{}",
-            self.listen, self.gateway, self.callback, self.app, self.portal, self.more
+            self.listen, self.gateway, self.admin, self.callback, self.app, self.portal, self.more
         )
     }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use b24gate::sandbox::{Options, Sandbox};
+use b24gate::sandbox::{Options, Sandbox, Seed};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -47,6 +47,28 @@ impl Script {
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        let connect = |setup: Setup, seed: &Seed| Gate::connected(&change(setup), seed);
+        Self::play_before(connect, serve).await
+    }
+
+    /// As [`Script::play_with`], for settings with which there is no pair to import.
+    pub async fn play_unconnected<F>(
+        change: impl FnOnce(Setup) -> Setup,
+        serve: impl Fn(Line) -> F + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Self::play_before(|setup, _| change(setup).start(), serve).await
+    }
+
+    async fn play_before<F>(
+        start: impl FnOnce(Setup, &Seed) -> Gate,
+        serve: impl Fn(Line) -> F + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address: SocketAddr = listener.local_addr().unwrap();
         let oauth = Sandbox::start(Options::default()).await.unwrap();
@@ -64,7 +86,7 @@ impl Script {
                 lines.spawn(serve(Line { stream, number, seen: Vec::new(), heads }));
             }
         });
-        let gate = Gate::connected(&change(setup), &seed);
+        let gate = start(setup, &seed);
         Self { oauth, gate, heads, _serving: serving }
     }
 

@@ -15,7 +15,7 @@ fn https(host: &str) -> Endpoint {
 async fn load(portals: &Portals, scene: &Scene, text: &str) {
     let Scene { custody, store, connector, .. } = scene;
     let means = Means { custody, registry: &**store, connector };
-    populate(portals, &config(text), &means).await.unwrap();
+    Box::pin(populate(portals, &config(text), &means)).await.unwrap();
 }
 
 async fn loaded(scene: &Scene, text: &str) -> Portals {

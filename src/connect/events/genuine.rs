@@ -1,6 +1,8 @@
-//! Events whose only proof is the application_token that the portal's installation brought.
+//! Events whose only proof is the `application_token` that the portal's installation brought.
 
 use std::sync::Arc;
+
+use tokio::sync::oneshot;
 
 use crate::connect::arrivals::not_written;
 use crate::connect::claim::member_id;
@@ -36,13 +38,28 @@ impl Connect {
         let Some(at) = ts.and_then(|ts| ts.parse::<u64>().ok()) else {
             return Err(EventError::Refused("it does not say when it happened"));
         };
+        let (told, outcome) = oneshot::channel();
+        let connect = self.clone();
+        // Whoever posted it may leave between what is written and what is served.
+        self.custody.flights().spawn(async move {
+            drop(told.send(connect.close_uninstalled(&portal, at).await));
+        });
+        let cut_short = |_crashed| EventError::Later("the gateway could not finish".to_owned());
+        outcome.await.map_err(cut_short)?
+    }
+
+    async fn close_uninstalled(
+        &self,
+        portal: &Portal,
+        at: u64,
+    ) -> Result<EventOutcome, EventError> {
         let _one_at_a_time = self.operating.lock().await;
         if !is_news(&portal.standing.facts(), at) {
             tracing::info!(portal = %portal.name, "an old uninstallation is ignored");
             return Ok(EventOutcome::Ignored);
         }
         let noted = self.registry.note_uninstall(&portal.name, at).await;
-        noted.map_err(|error| not_written(&error))?;
+        noted.map_err(|error| EventError::Later(not_written(&error)))?;
         portal.standing.note(|facts| {
             facts.uninstalled = true;
             facts.uninstalled_at = Some(at);

@@ -31,7 +31,7 @@ pub(in crate::connect) struct Mail {
     /// is known whose it is.
     reading: RwLock<()>,
     waiting: Notify,
-    /// What an application_token is compared with where none is known.
+    /// What an `application_token` is compared with where none is known.
     pub(super) nobody: Secret,
 }
 
@@ -125,6 +125,7 @@ impl Connect {
 
 impl Connect {
     /// Works on the events that wait, for as long as the gateway runs.
+    #[expect(clippy::infinite_loop, reason = "it is aborted, like everything that serves")]
     pub async fn work_on_letters(self: Arc<Self>) {
         let (mut pause, mut latest) = (PAUSE_MIN, 0);
         loop {
@@ -224,7 +225,8 @@ impl Connect {
     /// Makes an event durable, and marks it as somebody's.
     async fn keep(&self, body: &[u8]) -> Result<i64, EventError> {
         let _shared = self.mail.reading.read().await;
-        let id = self.registry.put_letter(body).await.map_err(|error| not_written(&error))?;
+        let put = self.registry.put_letter(body).await;
+        let id = put.map_err(|error| EventError::Later(not_written(&error)))?;
         self.mail.taken().insert(id);
         Ok(id)
     }

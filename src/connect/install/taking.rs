@@ -1,14 +1,18 @@
 //! From a claim to a seat: what pages and events have in common.
 
+mod bringing;
+
+pub(in crate::connect) use bringing::Followed;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::connect::Connect;
-use crate::connect::arrivals::{Ending, not_written};
 use crate::connect::claim::Claim;
 use crate::connect::verify::{Doubt, Pace, Verified};
-use crate::credential::{Admitted, FailureKind, Grant, IntakeError, Refused, Replace};
-use crate::portal::{Closed, Portal};
+use crate::credential::{Admitted, Grant};
+use crate::portal::Portal;
+
+use self::bringing::Brought;
 
 /// A claim that was verified, and what became of it.
 #[derive(Debug)]
@@ -55,81 +59,7 @@ impl Connect {
             user_id: verified.user_id,
             client_endpoint: Some(verified.client_endpoint.clone()),
         };
-        let (ending, outcome) = self.seat(&portal, grant, claim).await;
-        self.leave(&portal, ending).await;
-        Ok(Taken { portal, verified, fate: outcome? })
-    }
-
-    async fn seat(
-        self: &Arc<Self>,
-        portal: &Arc<Portal>,
-        grant: Grant,
-        claim: &Claim,
-    ) -> (Ending, Result<Fate, Doubt>) {
-        let Some(credential) = portal.credential() else {
-            return (Ending::Stays, Err(Doubt::Refused("its portal is opened by a webhook here")));
-        };
-        // Who installs an application anew means what was installed, whoever that was before.
-        let gone = portal.standing.closed() == Some(Closed::Uninstalled);
-        let replace = if gone { Replace::Yes } else { Replace::No };
-        let admitted = match credential.adopt_exchanged(grant, replace).await {
-            Ok(admitted) => admitted,
-            Err(error) => return refused(portal, error),
-        };
-        let welcomed = self.welcomed(portal, claim.at, claim.application_token.as_ref()).await;
-        if let Err(error) = welcomed {
-            let doubt = not_written(&error);
-            self.welcome_later(portal.clone(), claim);
-            return (Ending::Stays, Err(doubt));
-        }
-        (Ending::Stays, Ok(Fate::Admitted(admitted)))
-    }
-
-    /// The pair is in the store, and what belongs to it is not. Nobody will bring it again, so it is
-    /// tried for as long as there is a gateway.
-    fn welcome_later(self: &Arc<Self>, portal: Arc<Portal>, claim: &Claim) {
-        let (connect, at) = (self.clone(), claim.at);
-        let application_token = claim.application_token.clone();
-        tokio::spawn(async move {
-            let mut pause = WELCOME_MIN;
-            loop {
-                tokio::time::sleep(pause).await;
-                let told = connect.welcomed(&portal, at, application_token.as_ref()).await;
-                if told.is_ok() {
-                    return;
-                }
-                pause = pause.saturating_mul(2).min(WELCOME_MAX);
-            }
-        });
+        let fate = self.bring(Brought::new(portal.clone(), grant, claim)).await?;
+        Ok(Taken { portal, verified, fate })
     }
 }
-
-/// Why a genuine pair has no seat, and whether a portal that came for it stays.
-fn refused(portal: &Portal, error: IntakeError) -> (Ending, Result<Fate, Doubt>) {
-    match error {
-        IntakeError::Refused(
-            Refused::AnotherUser { .. }
-            | Refused::UserUnknown { .. }
-            | Refused::HolderUnknown { .. },
-        ) => (Ending::Failed, Ok(Fate::AnotherUser)),
-        IntakeError::Refused(Refused::UsedUp { .. } | Refused::Dead { .. }) => {
-            (Ending::Failed, Ok(Fate::Spent))
-        }
-        IntakeError::Refused(Refused::AnotherPortal) => {
-            (Ending::Failed, Err(Doubt::Refused("its pair is of another portal")))
-        }
-        IntakeError::Exchange(failure) if failure.kind == FailureKind::Transient => {
-            (Ending::Stays, Err(Doubt::Later(failure.to_string())))
-        }
-        IntakeError::Exchange(failure) => {
-            tracing::warn!(portal = %portal.name, reason = %failure, "a pair could not be exchanged");
-            (Ending::Failed, Err(Doubt::Refused("its refresh token is of no use")))
-        }
-        IntakeError::Store(error) => (Ending::Stays, Err(not_written(&error))),
-    }
-}
-
-/// First pause before a welcome is written again.
-const WELCOME_MIN: Duration = Duration::from_secs(1);
-/// Longest pause of that kind.
-const WELCOME_MAX: Duration = Duration::from_mins(1);

@@ -36,7 +36,7 @@ impl Handler {
                     let mut part = [0; 4096];
                     let count = stream.read(&mut part).await.unwrap();
                     seen.extend_from_slice(&part[..count]);
-                    if let Some(told) = whole(&seen).or((count == 0).then_some(Told::nothing())) {
+                    if let Some(told) = whole(&seen).or_else(|| (count == 0).then(Told::nothing)) {
                         break told;
                     }
                 };

@@ -47,10 +47,11 @@ pub(in crate::store) async fn letters(
     let mut letters = Vec::new();
     for row in &rows {
         let id: i64 = row.try_get("id")?;
-        match letter(row, id, sealer) {
-            Some(letter) => letters.push(letter),
-            None => tracing::error!(id, "event_does_not_open"),
+        let opened = letter(row, id, sealer);
+        if opened.is_none() {
+            tracing::error!(id, "event_does_not_open");
         }
+        letters.extend(opened);
     }
     Ok(letters)
 }

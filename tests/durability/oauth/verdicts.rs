@@ -24,7 +24,7 @@ async fn check_verdict(verdict: Value, state: &str, code: &str) {
     assert_refused(&refused, 403, "GATEWAY_PORTAL_NOT_CONNECTED");
     let text = refused.text();
     let told = code.replace("expired_token", "expired token");
-    for said in ["acme", &told, &format!("http://{}/", gate.admin), "portal import acme"] {
+    for said in ["acme", &told, &format!("http://{}/", gate.admin), "portal connect acme"] {
         assert!(text.contains(said), "{said} is missing in {text}");
     }
     assert_eq!(profile(&gate).await.status, 200, "{code}: the live token is unaffected");

@@ -9,7 +9,7 @@ use crate::support::http::{self, Client};
 const CONNECTIONS: usize = 8;
 const EACH: usize = 1250;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_62_ten_thousand_forged_events_are_answered_and_cost_no_write_and_no_question() {
     let portal = sandbox().await;
     let (gate, seed) = super::installed(&portal).await;
@@ -59,7 +59,7 @@ async fn f_62_ten_thousand_forged_events_are_answered_and_cost_no_write_and_no_q
     assert_eq!(stored(gate).await.1, before);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_62_a_flood_of_plausible_events_is_bounded_and_a_real_one_gets_through_in_the_end() {
     let portal = sandbox().await;
     let (gate, _) = super::installed(&portal).await;

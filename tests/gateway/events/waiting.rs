@@ -10,7 +10,9 @@ use sqlx::Connection as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tokio::time::timeout;
 
-use crate::installs_support::{event, expecting, install_event, now, post_event, sandbox, stored};
+use crate::installs_support::{
+    event, expecting, install_event, now, post_event, sandbox, standing, stored,
+};
 use crate::support::{Gate, PATIENCE};
 
 async fn down(portal: &Sandbox) {
@@ -34,7 +36,7 @@ async fn lock(state: &Path) -> SqliteConnection {
     connection
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_that_comes_while_the_oauth_server_is_down_is_worked_off_when_it_is_back() {
     let portal = sandbox().await;
     let seed = portal.seed();
@@ -52,7 +54,7 @@ async fn an_event_that_comes_while_the_oauth_server_is_down_is_worked_off_when_i
     assert!(text.contains("Some(\"app-token\")"), "{text}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s_23_an_acknowledged_event_survives_a_kill() {
     let portal = sandbox().await;
     let seed = portal.seed();
@@ -68,7 +70,7 @@ async fn s_23_an_acknowledged_event_survives_a_kill() {
     assert!(!gate.log().contains(&seed.access_token), "letters hold tokens");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_oauth_server_that_takes_its_time_is_asked_once_and_holds_up_no_answer() {
     let portal = sandbox().await;
     let seed = portal.seed();
@@ -83,7 +85,7 @@ async fn an_oauth_server_that_takes_its_time_is_asked_once_and_holds_up_no_answe
     assert!(text.ends_with("[]\n"), "nothing waits any more: {text}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s_23_what_cannot_be_made_durable_is_not_acknowledged() {
     let portal = sandbox().await;
     let (gate, seed) = super::installed(&portal).await;
@@ -98,7 +100,7 @@ async fn s_23_what_cannot_be_made_durable_is_not_acknowledged() {
     assert_eq!(super::profile(&gate).await.status, 200, "calls do not notice");
     locked.close().await.unwrap();
     portal.control().clear_faults().await;
-    assert_eq!(super::standing(gate.setup()), super::connected_state());
+    assert_eq!(standing(gate.setup()), super::connected_state());
     assert_eq!(post_event(gate.callback, &uninstall).await.status, 200);
-    assert_eq!(super::standing(gate.setup()), super::uninstalled_state());
+    assert_eq!(standing(gate.setup()), super::uninstalled_state());
 }

@@ -37,7 +37,7 @@ async fn a_backup_carries_what_arrives_what_is_noted_and_what_waits() {
     drop(StateDirectory::open(&machine.path("b")).unwrap());
     fs::copy(machine.path("a/b24gate.key"), machine.path("b/b24gate.key")).unwrap();
     restore(&machine, "b", "file").await.unwrap();
-    let (state, store) = machine.open("b").await.unwrap();
+    let (_state, store) = machine.open("b").await.unwrap();
     let records = store.load().await.unwrap();
     let [record] = &records[..] else { panic!("{records:?}") };
     assert!(record.arriving[0].as_ref().unwrap().refresh.matches("R-canary-2"));
@@ -84,7 +84,7 @@ async fn a_backup_of_version_2_is_restored_and_brought_up_to_date_in_its_place()
     to_version_2(&machine.path("file")).await;
     let restored = restore(&machine, "a", "file").await.unwrap();
     assert_eq!(restored.portals, 1);
-    let (state, store) = machine.open("a").await.unwrap();
+    let (_state, store) = machine.open("a").await.unwrap();
     assert!(acme(&store).await.refresh.matches("R-canary-1"));
     fill(&store).await;
     assert_eq!(store.letters().await.unwrap().len(), 1);

@@ -1,5 +1,8 @@
 //! What is kept of portals besides their chains.
 
+use sqlx::sqlite::SqliteColumn;
+use sqlx::{Column, Row as _, ValueRef as _};
+
 use super::corruption::copy;
 use super::*;
 use crate::store::{Arrived, Facts, Person, Registry as _};
@@ -147,6 +150,9 @@ async fn a_portal_that_was_removed_is_not_there_at_the_next_start_and_others_are
     whole_portal(&store).await;
     store.receive(link("acme", 1), &brings(9)).await.unwrap();
     store.remove("acme").await.unwrap();
+    // At once, and not only when it is read again.
+    let left = store.journal.read().await.unwrap();
+    assert!(left.iter().all(|found| found.portal == "beta"), "{left:?}");
     assert_removed(&store).await;
     let late = store.commit(link("acme", 1), &grant(9)).await;
     assert!(matches!(late, Err(StoreError::Unknown)), "{late:?}");
@@ -157,6 +163,11 @@ async fn a_portal_that_was_removed_is_not_there_at_the_next_start_and_others_are
     lines.sort_by_key(|line| line.chain);
     let lines: Vec<_> = lines.iter().map(|line| (line.outcome.as_str(), line.chain)).collect();
     assert_eq!(lines, [("removed", 1), ("removed", 2), ("removed", 3)]);
+    let row = sqlx::query("SELECT * FROM portal WHERE name = 'acme'");
+    let row = row.fetch_one(&store.pool).await.unwrap();
+    let is_kept = |column: &&SqliteColumn| !row.try_get_raw(column.ordinal()).unwrap().is_null();
+    let kept: Vec<_> = row.columns().iter().filter(is_kept).map(Column::name).collect();
+    assert_eq!(kept, ["name", "disabled", "uninstalled"]);
     drop((state, store));
     for lost in [false, true] {
         if lost {
@@ -214,6 +225,8 @@ async fn a_removed_portal_leaves_nothing_of_an_earlier_database_or_in_the_spool(
     store.receive(link, &brings(6)).await.unwrap();
     assert_eq!(fs::read_dir(home.spool()).unwrap().count(), 1);
     fs::remove_dir(&obstacle).unwrap();
+    // Nor does its slot lead there.
+    fs::remove_file(obstacle.with_extension("")).unwrap();
     store.remove("acme").await.unwrap();
     assert_eq!(fs::read_dir(home.spool()).unwrap().count(), 0);
     drop((state, store));

@@ -1,0 +1,69 @@
+//! What is counted of a request when it ends, and of one that is turned away.
+
+use tokio::time::Instant;
+
+use crate::error::{Kind, Refusal, Sign};
+use crate::gateway::answer::Timing;
+use crate::gateway::inbound::Inbound;
+use crate::metrics::{Guard, PortalTally};
+
+impl<S> Inbound<S> {
+    /// What the gateway itself has added before the portal's answer can go on: neither the portal,
+    /// nor a renewal, nor being held back, nor waiting for the client's body.
+    pub(crate) fn count_overhead(&self, judged: Option<Instant>, timing: &Timing) {
+        let from = self.under_way.gathered.or(self.under_way.begun);
+        if let (Some(from), Some(judged)) = (from, judged) {
+            let elsewhere = timing.portal + timing.refresh + timing.queue;
+            self.tally.spent((judged - from).saturating_sub(elsewhere));
+        }
+    }
+
+    /// How long a request took, once.
+    pub(crate) fn count_duration(&mut self, ended: Instant) {
+        if let Some(begun) = self.under_way.begun.take() {
+            self.tally.took(ended - begun);
+        }
+    }
+
+    /// A request that the gateway answers by itself.
+    pub(crate) fn count_refusal(&mut self, refusal: &Refusal, portal: Option<&PortalTally>) {
+        let (status, _) = refusal.kind.status();
+        match portal {
+            Some(portal) => portal.answered(status),
+            None => self.tally.answered(status),
+        }
+        if let Some(guard) = guard(refusal) {
+            self.tally.rejected(guard);
+        }
+        self.count_duration(Instant::now());
+    }
+}
+
+/// What turned the request away, unless it failed on its way.
+fn guard(refusal: &Refusal) -> Option<Guard> {
+    Some(match refusal.kind {
+        Kind::BrowserRefused => match refusal.sign {
+            Some(Sign::Host) | None => Guard::Host,
+            Some(Sign::Origin) => Guard::Origin,
+            Some(Sign::SecFetch) => Guard::SecFetch,
+            Some(Sign::Forwarded) => Guard::Forwarded,
+        },
+        Kind::VerbRefused => Guard::Verb,
+        Kind::Malformed | Kind::ClientTimeout => Guard::Malformed,
+        Kind::TargetTooLong | Kind::HeadTooLarge => Guard::HeadTooLarge,
+        Kind::BodyTooLarge => Guard::BodyTooLarge,
+        Kind::NotAMethod => Guard::NotAMethod,
+        Kind::PortalUnknown => Guard::PortalUnknown,
+        Kind::NotConnected => Guard::NotConnected,
+        Kind::QueryLimit
+        | Kind::OperationTime
+        | Kind::RefreshUnavailable
+        | Kind::LinkExpired
+        | Kind::PortalUnreachable
+        | Kind::PortalTls
+        | Kind::PortalBroken
+        | Kind::PortalTimeout
+        | Kind::PortalRedirect
+        | Kind::Internal => return None,
+    })
+}
