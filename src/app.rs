@@ -118,8 +118,7 @@ impl App {
     pub async fn start(config: Config, state: StateDirectory) -> Result<Self, StartError> {
         raise_descriptor_limit();
         // Before anything says that the gateway is there: a signal that nobody listens to kills it.
-        let signals = Signals::listen()
-            .map_err(|source| StartError::System { what: "waiting for signals", source })?;
+        let signals = Signals::listen().map_err(system("waiting for signals"))?;
         // Addresses first: a second process on the same ports must not touch anything else.
         let sockets =
             config.gateway.listen.iter().map(Bound::bind).collect::<Result<Vec<_>, _>>()?;
@@ -158,11 +157,10 @@ impl App {
         };
         let pages = pages(&rooms, &config, &sockets)?;
         let count = std::thread::available_parallelism().map_or(1, usize::from);
-        let workers = Workers::start(&gateway, &sockets, count)
-            .map_err(|source| StartError::System { what: "starting workers", source })?;
-        let control = Control::bind(state.path())
-            .await
-            .map_err(|source| StartError::System { what: "opening the control socket", source })?;
+        let workers =
+            Workers::start(&gateway, &sockets, count).map_err(system("starting workers"))?;
+        let control =
+            Control::bind(state.path()).await.map_err(system("opening the control socket"))?;
         let side_doors = vec![
             tokio::spawn(control.serve(desk::desk(rooms))),
             tokio::spawn(pages.serve(admin)),
@@ -302,6 +300,11 @@ fn pages(
     };
     let failed = |source| StartError::System { what: "drawing random numbers", source };
     Admin::new(means).map_err(failed)
+}
+
+/// What the operating system refuses.
+fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> StartError {
+    move |source| StartError::System { what, source }
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
