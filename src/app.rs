@@ -306,6 +306,11 @@ fn pages(
     Admin::new(means).map_err(failed)
 }
 
+/// What the operating system refuses.
+fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> StartError {
+    move |source| StartError::System { what, source }
+}
+
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
     let failed = |source| BindError { address: address.to_string(), source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
