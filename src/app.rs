@@ -256,10 +256,6 @@ impl App {
     }
 }
 
-fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> StartError {
-    move |source| StartError::System { what, source }
-}
-
 impl Signals {
     fn listen() -> std::io::Result<Self> {
         Ok(Self {
