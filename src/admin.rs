@@ -65,10 +65,12 @@ pub struct Admin {
 impl Admin {
     /// Pages about `means`. Fails where the system has no randomness.
     pub fn new(means: Means) -> std::io::Result<Self> {
-        let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
-        let csrf = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let csrf = Secret::new(csrf);
+        let mut bytes = [[0; 16]; 2];
+        for half in &mut bytes {
+            getrandom::fill(half).map_err(std::io::Error::other)?;
+        }
+        let [one, two] = bytes.map(u128::from_le_bytes);
+        let csrf = Secret::new(format!("{one:032x}{two:032x}"));
         Ok(Self { means, csrf, lock: Lock::default(), started: Instant::now() })
     }
 

@@ -118,8 +118,7 @@ impl App {
     pub async fn start(config: Config, state: StateDirectory) -> Result<Self, StartError> {
         raise_descriptor_limit();
         // Before anything says that the gateway is there: a signal that nobody listens to kills it.
-        let signals = Signals::listen()
-            .map_err(|source| StartError::System { what: "waiting for signals", source })?;
+        let signals = Signals::listen().map_err(system("waiting for signals"))?;
         // Addresses first: a second process on the same ports must not touch anything else.
         let sockets =
             config.gateway.listen.iter().map(Bound::bind).collect::<Result<Vec<_>, _>>()?;
@@ -149,29 +148,21 @@ impl App {
             config: config.clone(),
         }));
         let readiness = Arc::new(Readiness::new(portals.clone(), custody.clone()));
-        let pages = Admin::new(admin::Means {
-            readiness: readiness.clone(),
+        let rooms = Rooms {
             portals: portals.clone(),
             custody: custody.clone(),
+            store: (store.clone(), origin),
             connect: connect.clone(),
-            config: config.clone(),
-            addresses: sockets.iter().map(Bound::address).collect(),
-        })
-        .map_err(|source| StartError::System { what: "drawing random numbers", source })?;
+            readiness: readiness.clone(),
+        };
+        let pages = pages(&rooms, &config, &sockets)?;
         let count = std::thread::available_parallelism().map_or(1, usize::from);
-        let workers = Workers::start(&gateway, &sockets, count)
-            .map_err(|source| StartError::System { what: "starting workers", source })?;
-        let control = Control::bind(state.path())
-            .await
-            .map_err(|source| StartError::System { what: "opening the control socket", source })?;
+        let workers =
+            Workers::start(&gateway, &sockets, count).map_err(system("starting workers"))?;
+        let control =
+            Control::bind(state.path()).await.map_err(system("opening the control socket"))?;
         let side_doors = vec![
-            tokio::spawn(control.serve(desk::desk(Rooms {
-                portals: portals.clone(),
-                custody: custody.clone(),
-                store: (store.clone(), origin),
-                connect: connect.clone(),
-                readiness: readiness.clone(),
-            }))),
+            tokio::spawn(control.serve(desk::desk(rooms))),
             tokio::spawn(pages.serve(admin)),
             tokio::spawn(crate::callback::serve(callback, connect.clone())),
             tokio::spawn(connect.work_on_letters()),
@@ -291,6 +282,29 @@ async fn wait_for_exchanges(custody: &Custody, portals: &Portals) {
         );
         limit = REMIND;
     }
+}
+
+/// What an operator sees of the rooms, and does there.
+fn pages(
+    rooms: &Rooms,
+    config: &Arc<ArcSwap<Config>>,
+    sockets: &[Bound],
+) -> Result<Admin, StartError> {
+    let means = admin::Means {
+        readiness: rooms.readiness.clone(),
+        portals: rooms.portals.clone(),
+        custody: rooms.custody.clone(),
+        connect: rooms.connect.clone(),
+        config: config.clone(),
+        addresses: sockets.iter().map(Bound::address).collect(),
+    };
+    let failed = |source| StartError::System { what: "drawing random numbers", source };
+    Admin::new(means).map_err(failed)
+}
+
+/// What the operating system refuses.
+fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> StartError {
+    move |source| StartError::System { what, source }
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {

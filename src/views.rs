@@ -9,6 +9,7 @@ use crate::portal::{Holder, Portal, Portals};
 use crate::store::{LedgerEntry, Record, Store, StoreError, StoredCredential};
 
 /// A portal in a line.
+#[expect(clippy::struct_excessive_bools, reason = "facts of their own, each told to programs")]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortalView {
     /// The name in the configuration.

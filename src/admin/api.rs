@@ -27,7 +27,7 @@ struct Wish {
 
 /// What was done.
 #[derive(Debug, Serialize)]
-struct Done<'a> {
+struct Did<'a> {
     portal: &'a str,
     done: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,7 +83,7 @@ impl Admin {
 
     async fn done(&self, deed: Deed, name: &str) -> Result<Answer, Refusal> {
         let generation = self.carry_out(deed, name).await?;
-        Ok(ok(&Done { portal: name, done: deed.done(), generation }))
+        Ok(ok(&Did { portal: name, done: deed.done(), generation }))
     }
 
     fn login(&self, id: String) -> Result<Answer, Refusal> {
@@ -141,12 +141,10 @@ fn wish(asked: &Asked) -> Result<Replace, Refusal> {
     if !is_kind(asked.headers(), "application/json") {
         return Err(Refusal::unsupported("the body is application/json"));
     }
-    let refused = |_error| Refusal::bad_request(r#"the body is {"replace": true} or false"#);
+    // A list of fields would be read, too.
     let is_object = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
-    if !is_object {
-        return Err(refused(()));
-    }
-    let wish: Wish = serde_json::from_slice(body).map_err(|_shape| refused(()))?;
+    let wish = serde_json::from_slice::<Wish>(body).ok().filter(|_| is_object);
+    let wish = wish.ok_or_else(|| Refusal::bad_request(r#"the body is {"replace": true}"#))?;
     Ok(if wish.replace { Replace::Yes } else { Replace::No })
 }
 

@@ -171,4 +171,34 @@ mod tests {
             assert!(!is_loopback_name(host), "{host}");
         }
     }
+
+    fn asked(fields: &[(&str, &str)]) -> Asked {
+        let mut request = http::Request::get("/api/v1/session");
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        request.body(zeroize::Zeroizing::default()).unwrap()
+    }
+
+    #[test]
+    fn behind_a_password_any_name_will_do_where_other_machines_may_come() {
+        let far = asked(&[("host", "gate.example.com:8025")]);
+        assert!(check(&far, Hosts::Any, false).is_ok());
+        for hosts in [Hosts::Loopback, Hosts::LoopbackBehindPassword] {
+            assert!(check(&far, hosts, false).is_err(), "{hosts:?}");
+        }
+        assert!(check(&asked(&[]), Hosts::Any, false).is_err(), "one Host it must be");
+        let foreign = [("host", "gate.example.com"), ("origin", "https://evil.example")];
+        assert!(check(&asked(&foreign), Hosts::Any, false).is_err());
+        let from_another = [("host", "gate.example.com"), ("sec-fetch-site", "cross-site")];
+        assert!(check(&asked(&from_another), Hosts::Any, false).is_err());
+    }
+
+    #[test]
+    fn behind_a_password_our_page_may_have_come_by_tls() {
+        let own = asked(&[("host", "localhost:8025"), ("origin", "https://localhost:8025")]);
+        assert!(check(&own, Hosts::LoopbackBehindPassword, false).is_ok());
+        assert!(check(&own, Hosts::Any, false).is_ok());
+        assert!(check(&own, Hosts::Loopback, false).is_err());
+    }
 }

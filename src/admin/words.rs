@@ -1,5 +1,6 @@
 //! Times, states and codes in words that help somebody who sees them for the first time.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -20,12 +21,10 @@ pub(super) struct Moment {
 
 impl Moment {
     pub(super) fn new(at: u64, now: u64) -> Self {
-        let words = if at > now {
-            format!("in {}", span(at - now))
-        } else if at == now {
-            "now".to_owned()
-        } else {
-            format!("{} ago", span(now - at))
+        let words = match at.cmp(&now) {
+            Ordering::Greater => format!("in {}", span(at - now)),
+            Ordering::Equal => "now".to_owned(),
+            Ordering::Less => format!("{} ago", span(now - at)),
         };
         Self { at, utc: utc(at), words }
     }
@@ -127,7 +126,8 @@ mod tests {
             (60, "1 min 0 s"),
             (3_599, "59 min 59 s"),
             (3_600, "1 h 0 min"),
-            (86_399, "23 h 59 min"),
+            (7_261, "2 h 1 min"),
+            (86_340, "23 h 59 min"),
             (90_000, "1 d 1 h"),
         ] {
             assert_eq!(span(seconds), words);

@@ -32,7 +32,7 @@ impl Connect {
     pub(super) async fn enter(&self, verified: &Verified) -> Result<Arc<Portal>, Doubt> {
         let mut under_way = self.arrivals.under_way.lock().await;
         let portal = match self.portal_of_member(&verified.member_id) {
-            Some(portal) => self.met_again(portal, verified).await?,
+            Some(portal) => self.met_again(portal, verified)?,
             None => match self.portals.by_domain(&verified.endpoint.authority()) {
                 Some(portal) => self.expected(portal, verified)?,
                 None => self.arrive(verified).await?,
@@ -71,11 +71,7 @@ impl Connect {
         self.portals.by_member(member_id)
     }
 
-    async fn met_again(
-        &self,
-        portal: Arc<Portal>,
-        verified: &Verified,
-    ) -> Result<Arc<Portal>, Doubt> {
+    fn met_again(&self, portal: Arc<Portal>, verified: &Verified) -> Result<Arc<Portal>, Doubt> {
         same_application(&portal, verified)?;
         let there = self.portals.by_domain(&verified.endpoint.authority());
         if there.is_some_and(|other| other.name != portal.name) {

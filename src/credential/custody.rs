@@ -150,7 +150,7 @@ impl Credential {
         let stored = chains.spares.iter().all(|spare| spare.unsaved.is_none());
         if chains.active.is_none()
             && stored
-            && let Err(error) = credential.take_over(&mut chains).await
+            && let Err(error) = Box::pin(credential.take_over(&mut chains)).await
         {
             tracing::error!(portal = %credential.portal, %error, "no spare has taken over");
         }

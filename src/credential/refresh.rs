@@ -229,7 +229,7 @@ impl Credential {
         chains: &mut Chains,
     ) -> Result<Option<Arc<Token>>, StoreError> {
         // Spares are all of the user that the portal was connected as.
-        let chain = chains.active.as_ref().or(chains.spares.first());
+        let chain = chains.active.as_ref().or_else(|| chains.spares.first());
         let Some(user_id) = chain.map(|chain| chain.user_id) else {
             return Ok(None);
         };

@@ -22,14 +22,16 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    let [_, _, a, b, c, d, _, _, _, _, _, _, w, x, y, z] = address.octets();
+    let octets = address.octets();
+    let behind = |from: usize| {
+        let bytes = octets.get(from..).and_then(<[u8]>::first_chunk::<4>);
+        bytes.is_some_and(|bytes| is_public_v4(Ipv4Addr::from(*bytes)))
+    };
     match address.segments() {
         // An IPv4 address, mapped or translated: the packets go there.
-        [0, 0, 0, 0, 0, 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => {
-            is_public_v4(Ipv4Addr::new(w, x, y, z))
-        }
+        [0, 0, 0, 0, 0, 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => behind(12),
         // 6to4: the packets go to the IPv4 address behind the prefix.
-        [0x2002, ..] => is_public_v4(Ipv4Addr::new(a, b, c, d)),
+        [0x2002, ..] => behind(2),
         // Tunnels with an address inside (Teredo) and other things of protocols; documentation.
         [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => false,
         // Global unicast; everything else is local, multicast, or of no known use.
@@ -39,7 +41,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 
 /// The special networks of RFC 6890 and its registry, and one that is public by number only.
 const NOT_PUBLIC: [(Ipv4Addr, u32); 16] = [
-    (Ipv4Addr::new(0, 0, 0, 0), 8),
+    (Ipv4Addr::UNSPECIFIED, 8),
     (Ipv4Addr::new(10, 0, 0, 0), 8),
     // Carriers' networks; one cloud has its metadata here.
     (Ipv4Addr::new(100, 64, 0, 0), 10),

@@ -102,7 +102,8 @@ async fn s_22_f_38_an_uninstallation_needs_the_application_token_and_outlives_a_
     let gate = gate.kill().start();
     assert_eq!(standing(gate.setup()), uninstalled_state());
     let answer = profile(&gate).await;
-    assert_eq!((answer.status, answer.error().as_str()), (403, "GATEWAY_UNINSTALLED"));
+    assert_eq!((answer.status, answer.error().as_str()), (403, "GATEWAY_PORTAL_NOT_CONNECTED"));
+    assert!(answer.text().contains("the application was uninstalled"), "{}", answer.text());
     assert_eq!(portal.control().exchanges(), 1, "no token was touched");
 }
 

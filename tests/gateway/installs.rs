@@ -1,7 +1,7 @@
 //! Installations: a page that a browser posts makes a portal's credential, and a portal that nobody
 //! configured.
 
-use b24gate::sandbox::{Options, Sandbox};
+use b24gate::sandbox::Sandbox;
 use serde_json::json;
 
 use crate::installs_support::{
@@ -14,6 +14,11 @@ const MEMBER: &str = "c0ffee00c0ffee00c0ffee00c0ffee00";
 
 async fn profile(gate: &Gate) -> u16 {
     http::get(gate.address, "/rest/profile").await.status
+}
+
+/// A call that names its portal in a field.
+fn to(portal: &str) -> String {
+    format!("GET /rest/profile HTTP/1.1\r\nHost: localhost\r\nX-B24-Portal: {portal}\r\n\r\n")
 }
 
 /// Exchanges of refresh tokens so far.
@@ -88,9 +93,7 @@ async fn a_page_without_a_refresh_token_changes_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_portal_that_nobody_configured_arrives_and_is_served_under_its_domain() {
-    // An address of this machine that is none of the gateway's own.
-    let listen = "127.0.0.2:0".parse().unwrap();
-    let portal = Sandbox::start(Options { listen, ..Options::apart() }).await.unwrap();
+    let portal = sandbox().await;
     let seed = portal.control().seed_for(MEMBER, 7);
     let gate = open_to_all(&seed).start();
     let answer = post_page(gate.callback, &page(&seed, "app-token")).await;
@@ -100,13 +103,9 @@ async fn a_portal_that_nobody_configured_arrives_and_is_served_under_its_domain(
     let served = async |gate: &Gate| {
         let by_path = http::get(gate.address, &format!("/{domain}/rest/profile")).await;
         assert_eq!(by_path.status, 200, "{}", by_path.text());
-        for fields in
-            [format!("Host: {domain}"), format!("Host: localhost\r\nX-B24-Portal: {domain}")]
-        {
-            let request = format!("GET /rest/profile HTTP/1.1\r\n{fields}\r\n\r\n");
-            let answer = http::send(gate.address, request).await;
-            assert_eq!(answer.status, 200, "{fields}: {}", answer.text());
-        }
+        let request = to(&domain);
+        let by_header = http::send(gate.address, request).await;
+        assert_eq!(by_header.status, 200, "{}", by_header.text());
         let shown = shown(gate.setup(), &domain).unwrap();
         assert_eq!((shown["kind"].as_str(), shown["member_id"].as_str()), ("arrived", MEMBER));
     };
@@ -119,6 +118,29 @@ async fn a_portal_that_nobody_configured_arrives_and_is_served_under_its_domain(
     };
     assert!(status.success(), "{log}");
     assert_eq!(exchanges(&portal), 1, "nothing of that needed another exchange");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_portal_that_arrived_under_a_name_is_found_by_it_in_every_way() {
+    let portal = sandbox().await;
+    // A name that nobody has, so that nobody is called: the answer tells which portal was meant.
+    let seed = portal.control().seed_at(MEMBER, 7, "https://acme.invalid");
+    let gate = open_to_all(&seed).start();
+    let answer = post_page(gate.callback, &page(&seed, "app-token")).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let policy = answer.field("content-security-policy").unwrap();
+    assert!(policy.contains("frame-ancestors https://acme.invalid"), "{policy}");
+    let by_path = "GET /acme.invalid/rest/profile HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned();
+    let by_host = |host| format!("GET /rest/profile HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    for (request, error) in [
+        (by_path, "GATEWAY_PORTAL_UNREACHABLE"),
+        (to("acme.invalid"), "GATEWAY_PORTAL_UNREACHABLE"),
+        (by_host("acme.invalid"), "GATEWAY_PORTAL_UNREACHABLE"),
+        (by_host("localhost"), "GATEWAY_PORTAL_NOT_CONNECTED"),
+    ] {
+        let answer = http::send(gate.address, &request).await;
+        assert_eq!(answer.error(), error, "{request}: {}", answer.text());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -162,9 +184,7 @@ async fn a_renamed_portal_that_is_installed_again_is_the_same_portal_at_its_new_
 
     let (old, new) = (host(&seed.portal_url), host(&moved.portal_url));
     for domain in [&old, &new] {
-        let request = format!(
-            "GET /rest/profile HTTP/1.1\r\nHost: localhost\r\nX-B24-Portal: {domain}\r\n\r\n"
-        );
+        let request = to(domain);
         let answer = http::send(gate.address, request).await;
         let moved = answer.field("x-b24-replayed");
         assert_eq!((answer.status, moved), (200, None), "{domain}: straight to the new place");

@@ -49,6 +49,12 @@ impl Manner {
         self
     }
 
+    /// Has the browser take this address for one of the internet.
+    pub fn far_away(mut self, address: SocketAddr) -> Self {
+        self.arguments.push(format!("--ip-address-space-overrides={address}=public"));
+        self
+    }
+
     /// No page's scripts run.
     pub fn without_scripts(mut self) -> Self {
         self.without_scripts = true;
@@ -164,6 +170,12 @@ impl Browser {
     pub fn close(&self) {
         let left = self.command("DELETE", "/window", &Json::Null);
         self.command("POST", "/window", &json!({"handle": left[0]}));
+    }
+
+    /// Lets the page that is shown do what the browser would ask its user about.
+    pub fn permit(&self, what: &str) {
+        let wanted = json!({"descriptor": {"name": what}, "state": "granted"});
+        self.command("POST", "/permissions", &wanted);
     }
 
     /// The cookies that the shown page gets.

@@ -83,3 +83,19 @@ fn with_several_portals_the_example_names_one() {
                 http://localhost/crm.example.com:8443/rest/server.time";
     assert_eq!(calls.curl.as_deref(), Some(curl));
 }
+
+#[test]
+fn where_there_is_no_portal_the_page_says_how_to_get_one() {
+    let main = main_of(&shown(Vec::new()));
+    for said in [
+        "There is no portal yet",
+        "[apps.main]",
+        "[portals.NAME]",
+        "SIGHUP",
+        "http://localhost:8026/oauth/callback",
+        "<code>http://127.0.0.1:8024</code>",
+    ] {
+        assert!(main.contains(said), "{said} is missing in {main}");
+    }
+    assert!(!main.contains("<form") && !main.contains("curl "), "{main}");
+}

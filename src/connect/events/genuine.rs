@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use crate::connect::arrivals::not_written;
 use crate::connect::claim::member_id;
 use crate::connect::events::{EventError, EventOutcome};
@@ -36,6 +38,21 @@ impl Connect {
         let Some(at) = ts.and_then(|ts| ts.parse::<u64>().ok()) else {
             return Err(EventError::Refused("it does not say when it happened"));
         };
+        let (told, outcome) = oneshot::channel();
+        let connect = self.clone();
+        // Whoever posted it may leave between what is written and what is served.
+        self.custody.flights().spawn(async move {
+            drop(told.send(connect.close_uninstalled(&portal, at).await));
+        });
+        let cut_short = |_crashed| EventError::Later("the gateway could not finish".to_owned());
+        outcome.await.map_err(cut_short)?
+    }
+
+    async fn close_uninstalled(
+        &self,
+        portal: &Portal,
+        at: u64,
+    ) -> Result<EventOutcome, EventError> {
         let _one_at_a_time = self.operating.lock().await;
         if !is_news(&portal.standing.facts(), at) {
             tracing::info!(portal = %portal.name, "an old uninstallation is ignored");

@@ -88,12 +88,11 @@ impl Drop for Exchange {
 fn belongs(portal: &Portal, grant: &Grant) -> Result<(), String> {
     let arrived = || portal.standing.facts().arrived.as_ref().map(|it| it.member_id.clone());
     let known = portal.status().member_id.clone().or_else(arrived);
-    let yes = match (&known, &grant.member_id) {
-        (Some(known), Some(brought)) => known.eq_ignore_ascii_case(brought),
-        _ => {
-            let told = grant.client_endpoint.as_deref().and_then(Endpoint::of_url);
-            told.is_some_and(|told| same_place(&told, &portal.site().endpoint))
-        }
+    let yes = if let (Some(known), Some(brought)) = (&known, &grant.member_id) {
+        known.eq_ignore_ascii_case(brought)
+    } else {
+        let told = grant.client_endpoint.as_deref().and_then(Endpoint::of_url);
+        told.is_some_and(|told| same_place(&told, &portal.site().endpoint))
     };
     if yes {
         return Ok(());

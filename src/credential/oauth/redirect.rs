@@ -66,7 +66,7 @@ mod tests {
         let error = r#"{"access_token":"A","error":"invalid_grant","refresh_token":"R"}"#;
         let location = "https://x/?error=invalid_grant&access_token=A&refresh_token=R";
         assert_eq!(text(read(303, location)), Some(('e', error.to_owned())));
-        let awkward = r#"https://x/?access_token=%22%5C%00%F0%9F%98%80&refresh_token=R"#;
+        let awkward = "https://x/?access_token=%22%5C%00%F0%9F%98%80&refresh_token=R";
         let (_, body) = text(read(302, awkward)).unwrap();
         let object: Value = serde_json::from_str(&body).unwrap();
         assert_eq!(object.get("access_token").unwrap(), "\"\\\0\u{1f600}");

@@ -258,6 +258,7 @@ async fn drop_oldest_spare(
         .execute(&mut *connection)
         .await?;
     let chain = ChainId(*id);
+    forget_intent(connection, chain).await?;
     let link = Link { portal, chain, generation: Generation(unsigned(*generation)) };
     enter(connection, link, "dropped", refresh_hash).await?;
     Ok(Some(chain))

@@ -76,6 +76,10 @@ async fn view(store: &SqliteStore) -> BTreeMap<(String, i64), Chain> {
             chains.insert((record.portal.clone(), found.chain.0), chain);
         }
     }
+    let intents: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM intent").fetch_one(&store.pool).await.unwrap();
+    let open = chains.values().filter(|chain| chain.intent).count();
+    assert_eq!(usize::try_from(intents).unwrap(), open, "an intent that nobody will settle");
     chains
 }
 

@@ -60,30 +60,39 @@ impl Model {
     pub(super) fn random(&self, dice: &mut Dice, pair: u32) -> Operation {
         let portal = PORTALS[dice.roll(2)];
         let mine: Vec<_> = self.chains.iter().filter(|((name, _), _)| name == portal).collect();
-        if mine.is_empty() || dice.roll(6) == 0 {
-            let seat = if mine.is_empty() { SEATS[0] } else { SEATS[dice.roll(4)] };
+        if mine.is_empty() || dice.roll(4) == 0 {
+            let seat = if mine.is_empty() { SEATS[0] } else { SEATS[dice.roll(6).min(3)] };
             return Operation::Add { portal, pair, seat };
         }
         let ((_, chain), found) = mine[dice.roll(mine.len())];
         // Sometimes an actor that comes late.
         let late = u64::from(dice.roll(10) == 0);
         let (chain, generation) = (*chain, found.generation.saturating_sub(late));
-        if found.sits == Sits::Arriving && dice.roll(3) == 0 {
-            return match dice.roll(4) {
-                0 => Operation::TurnAway { portal, chain, generation },
-                seat => Operation::TakeSeat { portal, chain, generation, seat: SEATS[seat - 1] },
-            };
+        if dice.roll(2) == 0 {
+            match found.sits {
+                Sits::Active => {}
+                Sits::Spare => return Operation::Promote { portal, chain },
+                Sits::Arriving => {
+                    return match dice.roll(5) {
+                        0 => Operation::TurnAway { portal, chain, generation },
+                        seat => {
+                            let seat = SEATS[seat - 1];
+                            Operation::TakeSeat { portal, chain, generation, seat }
+                        }
+                    };
+                }
+            }
         }
         match dice.roll(24) {
-            0..=5 => Operation::Intend { portal, chain, generation },
-            6..=8 => Operation::Receive { portal, chain, generation: found.generation, pair },
-            9..=14 => Operation::Commit { portal, chain, generation, pair },
-            15..=17 => {
+            0..=6 => Operation::Intend { portal, chain, generation },
+            7..=9 => Operation::Receive { portal, chain, generation: found.generation, pair },
+            10..=15 => Operation::Commit { portal, chain, generation, pair },
+            16..=18 => {
                 let ahead = u64::try_from(dice.roll(3)).unwrap();
                 Operation::Recover { portal, chain, generation: generation + ahead, pair }
             }
-            18..=19 => Operation::Fail { portal, chain, generation },
-            20..=21 => Operation::Promote { portal, chain },
+            19..=20 => Operation::Fail { portal, chain, generation },
+            21 => Operation::Promote { portal, chain },
             22 => Operation::TurnAway { portal, chain, generation },
             _ => Operation::Remove { portal },
         }
