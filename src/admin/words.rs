@@ -126,7 +126,8 @@ mod tests {
             (60, "1 min 0 s"),
             (3_599, "59 min 59 s"),
             (3_600, "1 h 0 min"),
-            (86_399, "23 h 59 min"),
+            (7_261, "2 h 1 min"),
+            (86_340, "23 h 59 min"),
             (90_000, "1 d 1 h"),
         ] {
             assert_eq!(span(seconds), words);

@@ -1,6 +1,6 @@
 //! The buttons of the status page, with scripts and without.
 
-use crate::support::browser::Browser;
+use crate::support::browser::{Browser, Element};
 use crate::support::http;
 use crate::world::{World, complaints};
 
@@ -53,7 +53,7 @@ async fn the_status_page_is_whole_and_works_where_no_script_runs() {
     assert!(note.contains("Load the page again"), "{note}");
     browser.screenshot("status-without-scripts");
     browser.find("#switch-acme").click();
-    let pill = || browser.all("#portal-acme .pill").first().map(|pill| pill.text());
+    let pill = || browser.all("#portal-acme .pill").first().map(Element::text);
     browser.wait_until("disabled", || pill().filter(|pill| pill == "disabled"));
     browser.find("#switch-acme").click();
     browser.wait_until("enabled", || pill().filter(|pill| pill == "connected"));

@@ -23,6 +23,8 @@ pub(crate) struct World {
     pub(crate) public_url: String,
     /// Where the portal stands when it is behind TLS.
     pub(crate) front: Front,
+    /// Its certificate is in there.
+    _folder: tempfile::TempDir,
 }
 
 impl World {
@@ -42,19 +44,21 @@ impl World {
         });
         control.switch(&settings).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let mut lines = "inject = \"bearer\"\n".to_owned();
+        let mut setup = Setup::of(&portal.seed()).portal("inject = \"bearer\"");
         if secure {
             let url = format!("https://localhost:{}", front.address.port());
             control.switch(&json!({"portal_url": url})).unwrap();
             let file = folder.path().join("portal.pem");
             std::fs::write(&file, certificate).unwrap();
-            lines.push_str(&format!("ca_file = \"{}\"\n", file.display()));
+            setup = setup.only_portal(&format!(
+                "url = \"{url}\"\ninject = \"bearer\"\nca_file = \"{}\"",
+                file.display()
+            ));
         }
         let seed = portal.seed();
-        let callback = format!("public_url = \"{public_url}\"");
-        let gate = Setup::of(&seed).portal(&lines).callback(&callback).start();
+        let gate = setup.callback(&format!("public_url = \"{public_url}\"")).start();
         gateway.set(gate.callback).unwrap();
-        Self { portal, seed, gate, public_url, front }
+        Self { portal, seed, gate, public_url, front, _folder: folder }
     }
 
     /// A browser that looks for Bitrix24's library at the portal.

@@ -4,13 +4,14 @@ use b24gate::config::Config;
 use b24gate::sandbox::Sandbox;
 use b24gate::store::{Registry as _, SqliteStore, StateDirectory};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
-use crate::support::Setup;
 use crate::support::calls::{
     assert_refused, calls_of, fault, portal, profile, token_requests, until,
 };
 use crate::support::http::{self, Answer, Client};
 use crate::support::script::{Line, Script, ok};
+use crate::support::{Setup, hex};
 
 /// What stands in the path behind `/rest/`.
 const WEBHOOK: &str = "1/S-canary-3f9a";
@@ -105,33 +106,40 @@ async fn a_clients_own_credential_in_a_body_is_not_seen_by_the_portal() {
     };
     for filling in [10, 300_000] {
         let filling = "x".repeat(filling);
-        for (kind, body) in [
+        let form = format!("auth=C-own&a={filling}&aplogin=2&ap=C-own");
+        let json = format!("{{\"a\":\"{filling}\",\"auth\":\"C-own\",\"access_token\":2}}");
+        let parts = [field("auth", "C-own"), field("a", &filling), field("ap", "C-own")].concat();
+        for (kind, body, hidden) in [
             (
                 "application/x-www-form-urlencoded",
-                format!("auth=C-own&a={filling}&aplogin=2&ap=C-own"),
+                form,
+                vec![("auth=C-own", "&"), ("aplogin=2", "&"), ("ap=C-own", "&")],
             ),
             (
                 "application/json",
-                json!({"auth": "C-own", "a": filling, "access_token": "C-own"}).to_string(),
+                json,
+                vec![(",\"auth\":\"C-own\"", " "), (",\"access_token\":2", " ")],
             ),
             (
                 "multipart/form-data; boundary=B",
-                [
-                    field("auth", "C-own"),
-                    field("a", &filling),
-                    field("ap", "C-own"),
-                    "--B--".into(),
-                ]
-                .concat(),
+                parts + "--B--\r\n",
+                vec![
+                    ("Content-Disposition: form-data; name=\"auth\"", "X"),
+                    ("Content-Disposition: form-data; name=\"ap\"", "X"),
+                ],
             ),
         ] {
             let answer =
                 http::post(gate.address, "/rest/sandbox.echo", kind, body.as_bytes()).await;
             assert_eq!(answer.status, 200, "{kind}: {}", answer.text());
-            let seen = &answer.json()["result"]["params"];
-            let names: Vec<_> = seen.as_object().unwrap().keys().collect();
-            assert_eq!(names, ["a"], "{kind}");
-            assert_eq!(seen["a"], Value::from(filling.as_str()), "{kind}");
+            let expected = hidden.into_iter().fold(body, |body, (own, filler)| {
+                assert!(body.contains(own));
+                body.replace(own, &filler.repeat(own.len()))
+            });
+            let seen = &answer.json()["result"];
+            let sha256 = hex(&Sha256::digest(&expected));
+            assert_eq!(seen["body_sha256"], Value::from(sha256), "{kind}: {}", seen["body"]);
+            assert_eq!(seen["params"], json!({"a": filling}), "{kind}");
         }
     }
 }

@@ -87,8 +87,21 @@ async fn live(world: &World, replace: Replace, done: &mut usize) {
         *done += 1;
         tokio::time::sleep(LATER).await;
     }
-    // Nobody brings or wants anything any more; what is left is done all the same.
+    // Nobody brings or wants anything any more, and nothing goes wrong; what is left is done all the
+    // same, and without a restart.
+    let rest = world.lock().oracle.rest();
     settle(&process).await;
+    let served = is_served(world, &process).await;
+    let mut inside = world.lock();
+    if inside.chains.values().any(|row| row.arriving) {
+        inside.violated("something arrives for ever".to_owned());
+    }
+    let active = inside.chains.values().find(|row| row.active).map(|row| row.number);
+    let lent = process.1.current().as_ref().map(|token| token.access.expose().to_owned());
+    if served && lent != active.map(|number| format!("A{number}")) {
+        inside.violated(format!("{lent:?} is lent, and {active:?} is in use"));
+    }
+    inside.oracle.resume(rest);
 }
 
 /// Somebody reloads the page until it says what has become of the pair.

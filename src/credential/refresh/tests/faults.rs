@@ -197,3 +197,22 @@ async fn a_generation_that_somebody_else_stored_is_taken_without_an_exchange() {
     assert_eq!(access(&scene.credential), "A-canary-5");
     assert_eq!(scene.exchanges(), 0);
 }
+
+#[tokio::test]
+async fn an_old_portals_redirect_renews_and_what_it_does_not_say_stays_known() {
+    let location = "https://x/?access_token=A-canary-2&refresh_token=R-canary-2&expires_in=3600";
+    let answer = format!("HTTP/1.1 302 X\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
+    let scene = Scene::new([Line::Raw(answer)]).await;
+    let before = scene.credential.state();
+    assert!(before.member_id.is_some() && before.user_id == Some(7));
+    // The pair is in the journal, although the database does not take it.
+    scene.store.no_commit.store(true, Ordering::SeqCst);
+    scene.credential.renew(Generation(1)).await.unwrap();
+    scene.store.no_commit.store(false, Ordering::SeqCst);
+    for credential in [scene.restarted().await, Arc::clone(&scene.credential)] {
+        assert_eq!(access(&credential), "A-canary-2");
+        let after = credential.state();
+        assert_eq!((&after.member_id, after.user_id), (&before.member_id, before.user_id));
+    }
+    assert!(scene.custody.flights().wait_idle(Duration::from_secs(5)).await);
+}
