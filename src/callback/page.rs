@@ -42,7 +42,7 @@ pub(super) fn installed(installed: &Installed) -> Answer {
         return broken(); // It would write the rest of the policy.
     }
     let title = format!("Portal {portal}");
-    let page = context! { nonce, title, text, finish, library => LIBRARY };
+    let page = context! { nonce, title, text, finish };
     answer(StatusCode::OK, page, &policy, Frames::Anybody)
 }
 
@@ -79,8 +79,7 @@ fn nonce() -> Option<String> {
 /// What holds for every page.
 const BASE: &str = "default-src 'none'; base-uri 'none'; form-action 'none'";
 
-/// Bitrix24's library for pages within a portal.
-const LIBRARY: &str = "https://api.bitrix24.com/api/v1/";
+/// Where Bitrix24's library for pages within a portal comes from.
 const LIBRARY_HOST: &str = "https://api.bitrix24.com";
 
 #[cfg(test)]
