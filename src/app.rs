@@ -127,8 +127,8 @@ impl App {
         let store = Arc::new(SqliteStore::open(&state, &config.store).await?);
         let origin = Origin::new(state.path(), &config.store)?;
         let connector = Connector::new(None)?;
-        let oauth = OAuth::new(connector.clone());
-        let custody = Arc::new(Custody::new(store.clone(), oauth, Handle::current()));
+        let custody = Custody::new(store.clone(), OAuth::new(connector.clone()), Handle::current());
+        let custody = Arc::new(custody);
         let portals = Arc::new(Portals::default());
         let means = reload::Means { custody: &custody, registry: &*store, connector: &connector };
         reload::populate(&portals, &config, &means).await?;
@@ -156,9 +156,8 @@ impl App {
             readiness: readiness.clone(),
         };
         let pages = pages(&rooms, &config, &sockets)?;
-        let count = std::thread::available_parallelism().map_or(1, usize::from);
         let workers =
-            Workers::start(&gateway, &sockets, count).map_err(system("starting workers"))?;
+            Workers::start(&gateway, &sockets, cores()).map_err(system("starting workers"))?;
         let control =
             Control::bind(state.path()).await.map_err(system("opening the control socket"))?;
         let side_doors = vec![
@@ -167,8 +166,8 @@ impl App {
             tokio::spawn(crate::callback::serve(callback, connect.clone())),
             tokio::spawn(connect.work_on_letters()),
         ];
-        let keeper = tokio::spawn(keeper::keep(portals.clone()));
         Ok(Self {
+            keeper: tokio::spawn(keeper::keep(portals.clone())),
             addresses: sockets.iter().map(Bound::address).collect(),
             admin_url,
             callback_url: format!("http://{callback_address}/"),
@@ -183,7 +182,6 @@ impl App {
             readiness,
             workers,
             side_doors,
-            keeper,
             alerts,
         })
     }
@@ -300,6 +298,10 @@ fn pages(
     };
     let failed = |source| StartError::System { what: "drawing random numbers", source };
     Admin::new(means).map_err(failed)
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// What the operating system refuses.
