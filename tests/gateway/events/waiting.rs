@@ -12,7 +12,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tokio::time::timeout;
 
 use crate::installs_support::{
-    event, expecting, install_event, now, post_event, sandbox, standing, stored,
+    event, expecting, install_event, now, page, post_event, post_page, sandbox, standing, stored,
 };
 use crate::support::{Gate, PATIENCE, hex};
 
@@ -125,4 +125,25 @@ async fn a_letter_whose_event_is_still_looked_at_is_left_alone_by_who_works_the_
     assert!(text.ends_with("[]\n"), "nothing waits any more: {text}");
     let asked = |entry: &&Entry| entry.target.contains("app.info") && entry.body_sha256 == question;
     assert_eq!(portal.control().log().iter().filter(asked).count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pair_that_is_genuine_and_cannot_be_exchanged_yet_brings_its_token_when_it_is() {
+    let portal = sandbox().await;
+    let seed = portal.seed();
+    let gate = expecting(&seed).start();
+    // It says whose the pair is, and has no other one for it.
+    portal.control().fault(&json!({"oauth": {"mode": "no_refresh_token"}})).await.unwrap();
+    assert_eq!(post_page(gate.callback, &page(&seed, "app-token")).await.status, 503);
+    let uninstall = event("ONAPPUNINSTALL", &seed, "app-token", now() + 60);
+    assert_eq!(post_event(gate.callback, &uninstall).await.status, 403, "nothing is taken yet");
+    portal.control().clear_faults().await;
+    until_connected(&gate).await;
+    let taken = async {
+        while post_event(gate.callback, &uninstall).await.status != 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, taken).await.expect("the application_token came with its pair");
+    assert_eq!(standing(gate.setup()), super::uninstalled_state());
 }
