@@ -156,9 +156,7 @@ impl App {
             readiness: readiness.clone(),
         };
         let pages = pages(&rooms, &config, &sockets)?;
-        let count = std::thread::available_parallelism().map_or(1, usize::from);
-        let workers =
-            Workers::start(&gateway, &sockets, count).map_err(system("starting workers"))?;
+        let workers = start_workers(&gateway, &sockets)?;
         let control =
             Control::bind(state.path()).await.map_err(system("opening the control socket"))?;
         let side_doors = vec![
@@ -167,8 +165,8 @@ impl App {
             tokio::spawn(crate::callback::serve(callback, connect.clone())),
             tokio::spawn(connect.work_on_letters()),
         ];
-        let keeper = tokio::spawn(keeper::keep(portals.clone()));
         Ok(Self {
+            keeper: tokio::spawn(keeper::keep(portals.clone())),
             addresses: sockets.iter().map(Bound::address).collect(),
             admin_url,
             callback_url: format!("http://{callback_address}/"),
@@ -183,7 +181,6 @@ impl App {
             readiness,
             workers,
             side_doors,
-            keeper,
             alerts,
         })
     }
@@ -300,6 +297,12 @@ fn pages(
     };
     let failed = |source| StartError::System { what: "drawing random numbers", source };
     Admin::new(means).map_err(failed)
+}
+
+/// One for each core.
+fn start_workers(gateway: &Arc<Gateway>, sockets: &[Bound]) -> Result<Workers, StartError> {
+    let count = std::thread::available_parallelism().map_or(1, usize::from);
+    Workers::start(gateway, sockets, count).map_err(system("starting workers"))
 }
 
 /// What the operating system refuses.
