@@ -99,7 +99,7 @@ async fn soak(variant: &'static str, rotation: Rotation) -> Run {
         spares: 0,
     };
     let limit = Duration::from_mins(1) + Duration::from_secs(5) * u32::try_from(kills).unwrap();
-    timeout(limit, run.run(kills)).await.expect("the soak ends in time");
+    Box::pin(timeout(limit, run.run(kills))).await.expect("the soak ends in time");
     run
 }
 

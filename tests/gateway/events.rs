@@ -24,7 +24,7 @@ fn uninstalled_state() -> (String, String) {
     ("dead".to_owned(), "uninstalled".to_owned())
 }
 
-/// A gateway whose portal was installed by a page, with `app-token` as its application_token.
+/// A gateway whose portal was installed by a page, with `app-token` as its `application_token`.
 async fn installed(portal: &Sandbox) -> (Gate, Seed) {
     let seed = portal.seed();
     let gate = expecting(&seed).start();

@@ -92,7 +92,7 @@ fn forgeries(portal: &Sandbox, evil: &str) -> Vec<Forgery> {
         dressed("a user name before the domain", format!("{port}@{evil}")),
         dressed("another port", format!("{}:1", port.split(':').next().unwrap())),
         dressed("another address", "169.254.169.254".to_owned()),
-        dressed("a dot behind the domain", format!("{}.", port)),
+        dressed("a dot behind the domain", format!("{port}.")),
         dressed("letters that look like others", "\u{430}cme.bitrix24.com".to_owned()),
         of("a domain that is given twice").twice("DOMAIN", "auth[domain]", evil),
         of("an access token that is given twice").twice("AUTH_ID", "auth[access_token]", &random()),

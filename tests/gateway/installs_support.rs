@@ -1,6 +1,7 @@
 //! Forms as browsers and Bitrix24's servers post them, and what of them ends in the store.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -151,12 +152,12 @@ pub(crate) async fn stored(gate: Gate) -> (Setup, String) {
         let chains = record.credential.iter().chain(&record.spares).chain(&record.arriving);
         for chain in chains.map(|chain| chain.as_ref().unwrap()) {
             let StoredCredential { access, refresh, .. } = chain;
-            text += &format!("{} {}\n", access.expose(), refresh.expose());
+            text.push_str(&[access.expose(), " ", refresh.expose(), "\n"].concat());
         }
         let token = record.facts.application_token.as_ref().map(|token| token.expose().to_owned());
-        text += &format!("{record:#?} {token:?}\n");
+        writeln!(text, "{record:#?} {token:?}").unwrap();
     }
-    text += &format!("{:#?}\n", store.letters().await.unwrap());
+    writeln!(text, "{:#?}", store.letters().await.unwrap()).unwrap();
     store.close().await;
     (setup, text)
 }

@@ -10,15 +10,15 @@ use crate::support::http::{self, Client};
 use crate::support::{Gate, Setup};
 
 /// The samples of a page: name with labels, and value.
-struct Page(BTreeMap<String, f64>);
+struct Page(BTreeMap<String, String>);
 
 impl Page {
     /// The page, once `name` has reached `value`: what is counted of a call is counted when its
     /// answer has gone.
-    async fn when(gate: &Gate, name: &str, value: f64) -> Self {
+    async fn when(gate: &Gate, name: &str, value: u64) -> Self {
         for _ in 0..500 {
             let page = Self::of(gate).await;
-            if page.get(name) >= value {
+            if page.count(name) >= value {
                 return page;
             }
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
@@ -36,22 +36,27 @@ impl Page {
             lines
                 .map(|line| {
                     let (name, value) = line.rsplit_once(' ').unwrap();
-                    (name.strip_prefix("b24gate_").unwrap().to_owned(), value.parse().unwrap())
+                    (name.strip_prefix("b24gate_").unwrap().to_owned(), value.to_owned())
                 })
                 .collect(),
         )
     }
 
     fn get(&self, name: &str) -> f64 {
-        self.0.get(name).copied().unwrap_or_default()
+        self.0.get(name).map(|value| value.parse().unwrap()).unwrap_or_default()
+    }
+
+    /// A whole number, which is written as one.
+    fn count(&self, name: &str) -> u64 {
+        self.0.get(name).map(|value| value.parse().unwrap()).unwrap_or_default()
     }
 
     /// All samples of a family that are not zero, their labels without the family's name.
     fn counts(&self, family: &str) -> Vec<(&str, u64)> {
-        let of_family = |(name, value): (&'_ String, &f64)| -> Option<(&str, u64)> {
+        let of_family = |(name, value): (&'_ String, &String)| -> Option<(&str, u64)> {
             let labels = self.0.get_key_value(name)?.0.strip_prefix(family)?;
-            let count = (0..1_000_u32).find(|count| f64::from(*count) == *value)?;
-            (labels.starts_with('{') && count > 0).then_some((labels, u64::from(count)))
+            let count = value.parse().ok()?;
+            (labels.starts_with('{') && count > 0).then_some((labels, count))
         };
         self.0.iter().filter_map(of_family).collect()
     }
@@ -87,7 +92,7 @@ async fn every_answer_is_counted_once_by_the_status_that_the_client_got() {
     fault(&portal, json!({"portal": {"mode": "cut_body", "after": 70_000, "count": 1}})).await;
     assert!(!http::get(gate.address, bytes).await.whole);
 
-    let page = Page::when(&gate, "request_duration_seconds_count", 28.0).await;
+    let page = Page::when(&gate, "request_duration_seconds_count", 28).await;
     let expected = [
         (answers("", "404"), 2),
         (answers("acme", "200"), 21),
@@ -103,9 +108,9 @@ async fn every_answer_is_counted_once_by_the_status_that_the_client_got() {
         .map(|(labels, count)| (labels.to_owned(), count))
         .collect();
     assert_eq!(found, expected);
-    assert_eq!(page.get("request_duration_seconds_count"), 28.0);
-    assert_eq!(page.get("request_duration_seconds_bucket{le=\"+Inf\"}"), 28.0);
-    assert_eq!(page.get("overhead_seconds_count"), 25.0, "of the portal's answers");
+    assert_eq!(page.count("request_duration_seconds_count"), 28);
+    assert_eq!(page.count("request_duration_seconds_bucket{le=\"+Inf\"}"), 28);
+    assert_eq!(page.count("overhead_seconds_count"), 25, "of the portal's answers");
     assert!(page.get("overhead_seconds_sum") <= page.get("request_duration_seconds_sum"));
     assert!(page.get("build_info{version=\"0.1.0\"}") > 0.0);
 }
@@ -119,9 +124,9 @@ async fn a_client_that_leaves_before_its_answer_is_counted_as_none() {
         .send("POST /rest/profile HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")
         .await;
     drop(client);
-    let page = Page::when(&gate, &answers("acme", "none"), 1.0).await;
+    let page = Page::when(&gate, &answers("acme", "none"), 1).await;
     assert_eq!(page.counts("requests_total").len(), 1);
-    assert_eq!(page.get("budget_level{portal=\"acme\"}"), 0.0, "nothing was sent");
+    assert_eq!(page.0["budget_level{portal=\"acme\"}"], "0.0", "nothing was sent");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -155,7 +160,7 @@ async fn every_guard_counts_what_it_turns_away() {
         let answer = http::send(gate.address, request).await;
         assert!(answer.status >= 400, "{guard}");
     }
-    let page = Page::when(&gate, "request_duration_seconds_count", 10.0).await;
+    let page = Page::when(&gate, "request_duration_seconds_count", 10).await;
     let expected: Vec<(String, u64)> = [
         ("body_too_large", 1),
         ("forwarded", 1),
@@ -197,7 +202,7 @@ async fn every_reason_to_send_a_call_again_is_counted() {
     switch(&portal, json!({"renamed": true}));
     assert_eq!(profile(&gate).await.status, 200);
 
-    let page = Page::when(&gate, "request_duration_seconds_count", 6.0).await;
+    let page = Page::when(&gate, "request_duration_seconds_count", 6).await;
     let expected = [
         ("{reason=\"client_credential\"}", 1),
         ("{reason=\"connection_error\"}", 1),
@@ -209,7 +214,7 @@ async fn every_reason_to_send_a_call_again_is_counted() {
     ];
     assert_eq!(page.counts("replays_total"), expected);
     // Three calls were held back, one of them twice, for four waits of half a second or more.
-    assert_eq!(page.get("queue_wait_seconds_count"), 3.0);
+    assert_eq!(page.count("queue_wait_seconds_count"), 3);
     let waited = page.get("queue_wait_seconds_sum");
     let total = page.get("request_duration_seconds_sum");
     assert!(waited >= 3.5 && waited <= total, "{waited} of {total}");
@@ -222,7 +227,7 @@ async fn a_call_that_is_held_back_stands_in_the_queue_and_leaves_it() {
     let gate = Gate::connected(&Setup::new(&portal).gateway("max_wait = \"30s\""), &portal.seed());
     let depth = "queue_depth{portal=\"acme\"}";
     assert_eq!(profile(&gate).await.status, 200);
-    assert_eq!(Page::of(&gate).await.0.get(depth), Some(&0.0));
+    assert_eq!(Page::of(&gate).await.0.get(depth).unwrap(), "0");
     fault(&portal, json!({"portal": {"mode": "query_limit"}})).await;
     let calls: Vec<_> = (0..3)
         .map(|_| {
@@ -230,13 +235,13 @@ async fn a_call_that_is_held_back_stands_in_the_queue_and_leaves_it() {
             tokio::spawn(async move { http::get(address, "/rest/profile").await })
         })
         .collect();
-    Page::when(&gate, depth, 3.0).await;
+    Page::when(&gate, depth, 3).await;
     portal.control().clear_faults().await;
     for call in calls {
         assert_eq!(call.await.unwrap().status, 200);
     }
-    let page = Page::when(&gate, "queue_wait_seconds_count", 3.0).await;
-    assert_eq!(page.get(depth), 0.0);
+    let page = Page::when(&gate, "queue_wait_seconds_count", 3).await;
+    assert_eq!(page.count(depth), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -246,7 +251,7 @@ async fn the_budget_shows_what_was_sent_and_the_portal_has_not_drained() {
         let setup = Setup::new(&portal).portal(&format!("plan = \"{plan}\""));
         let gate = Gate::connected(&setup, &portal.seed());
         let level = "budget_level{portal=\"acme\"}";
-        assert_eq!(Page::of(&gate).await.0.get(level), Some(&0.0));
+        assert_eq!(Page::of(&gate).await.0.get(level).unwrap(), "0.0");
         let mut client = Client::connect(gate.address).await;
         let began = Instant::now();
         for _ in 0..30 {
@@ -270,14 +275,14 @@ async fn a_portal_that_is_removed_takes_its_numbers_along_and_a_changed_one_keep
     let gate = Gate::connected(&both, &portal.seed());
     assert_eq!(profile(&gate).await.status, 200);
     assert_eq!(http::get(gate.address, "/other/rest/profile").await.status, 403);
-    Page::when(&gate, &answers("other", "403"), 1.0).await;
+    Page::when(&gate, &answers("other", "403"), 1).await;
 
     setup.portal("plan = \"enterprise\"").write();
     gate.signal("HUP");
     gate.wait_for_log("configuration reloaded");
     let page = Page::of(&gate).await;
-    assert_eq!(page.get(&answers("acme", "200")), 1.0);
+    assert_eq!(page.count(&answers("acme", "200")), 1);
     assert!(!page.0.keys().any(|name| name.contains("other\"") && name.contains("portal=")));
     assert_eq!(profile(&gate).await.status, 200);
-    Page::when(&gate, &answers("acme", "200"), 2.0).await;
+    Page::when(&gate, &answers("acme", "200"), 2).await;
 }
