@@ -1,12 +1,12 @@
 //! The inbox: events that cannot be proven at once are durable before they are acknowledged, and
 //! worked on in the background, one by one, for a day.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot::error::RecvError;
-use tokio::sync::{Notify, RwLock, Semaphore, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, RwLock, Semaphore, oneshot};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
@@ -27,6 +27,8 @@ pub(in crate::connect) struct Mail {
     places: Arc<Semaphore>,
     /// Letters that somebody is at; the letter carrier leaves them alone.
     taken: Mutex<HashSet<i64>>,
+    /// The places of the letters that wait.
+    held: Mutex<HashMap<i64, OwnedSemaphorePermit>>,
     /// Shared by those who write letters, alone for who reads them all: no letter is seen before it
     /// is known whose it is.
     reading: RwLock<()>,
@@ -51,6 +53,7 @@ impl Default for Mail {
         Self {
             places: Arc::new(Semaphore::new(PLACES)),
             taken: Mutex::default(),
+            held: Mutex::default(),
             reading: RwLock::default(),
             waiting: Notify::new(),
             nobody: Secret::new("no application token has this text"),
@@ -61,6 +64,10 @@ impl Default for Mail {
 impl Mail {
     fn taken(&self) -> std::sync::MutexGuard<'_, HashSet<i64>> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, HashMap<i64, OwnedSemaphorePermit>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -77,8 +84,7 @@ impl Connect {
         let (told, outcome) = oneshot::channel();
         let (connect, body) = (self.clone(), Zeroizing::new(body.to_vec()));
         self.custody.flights().spawn(async move {
-            let _place = place;
-            connect.take_in_time(claim, body, told).await;
+            connect.take_in_time(claim, (body, place), told).await;
         });
         outcome.await.unwrap_or_else(|_crashed| Err(EventError::Later(CUT_SHORT.to_owned())))
     }
@@ -87,7 +93,7 @@ impl Connect {
     async fn take_in_time(
         self: Arc<Self>,
         claim: Claim,
-        body: Zeroizing<Vec<u8>>,
+        (body, place): (Zeroizing<Vec<u8>>, OwnedSemaphorePermit),
         told: oneshot::Sender<Result<EventOutcome, EventError>>,
     ) {
         let mut attempt = self.attempt(claim, Pace::Now);
@@ -116,6 +122,9 @@ impl Connect {
             }
             None => !self.put_away(id).await,
         };
+        if waits {
+            self.mail.held().insert(id, place);
+        }
         self.mail.taken().remove(&id);
         if waits {
             self.mail.waiting.notify_one();
@@ -246,6 +255,9 @@ impl Connect {
         if let Err(error) = &dropped {
             tracing::warn!(letter = id, %error, "a letter that is done with stays in the inbox");
         }
+        if dropped.is_ok() {
+            self.mail.held().remove(&id);
+        }
         dropped.is_ok()
     }
 }
@@ -259,7 +271,8 @@ const CUT_SHORT: &str = "the gateway could not finish";
 /// How long an event is given to be decided before it becomes a letter: half of what its sender is
 /// promised, the rest is for the disk.
 const AT_ONCE: Duration = Duration::from_millis(25);
-/// Events of which nobody knows yet whether they are genuine; a quarter of the inbox.
+/// Events of which nobody knows yet whether they are genuine, letters included: a quarter of the
+/// inbox, so that forged ones alone do not fill it and write no more than that.
 const PLACES: usize = 64;
 /// Letters in a row that cannot be decided before the rest is left for later.
 const STUCK_MAX: usize = 3;

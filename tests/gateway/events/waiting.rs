@@ -4,8 +4,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use b24gate::sandbox::Sandbox;
+use b24gate::sandbox::{Entry, Sandbox};
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use sqlx::Connection as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tokio::time::timeout;
@@ -13,7 +14,7 @@ use tokio::time::timeout;
 use crate::installs_support::{
     event, expecting, install_event, now, post_event, sandbox, standing, stored,
 };
-use crate::support::{Gate, PATIENCE};
+use crate::support::{Gate, PATIENCE, hex};
 
 async fn down(portal: &Sandbox) {
     portal.control().fault(&json!({"oauth": {"mode": "down"}})).await.unwrap();
@@ -103,4 +104,25 @@ async fn s_23_what_cannot_be_made_durable_is_not_acknowledged() {
     assert_eq!(standing(gate.setup()), super::connected_state());
     assert_eq!(post_event(gate.callback, &uninstall).await.status, 200);
     assert_eq!(standing(gate.setup()), super::uninstalled_state());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_letter_whose_event_is_still_looked_at_is_left_alone_by_who_works_the_others_off() {
+    let portal = sandbox().await;
+    let seed = portal.seed();
+    let gate = expecting(&seed).start();
+    down(&portal).await;
+    post_event(gate.callback, &install_event(&portal.seed(), "app-token", now())).await;
+    gate.wait_for_log("an event waits in the inbox");
+    // From now on there is somebody who tries again and again.
+    portal.control().clear_faults().await;
+    portal.control().fault(&json!({"oauth": {"mode": "slow", "ms": 3000}})).await.unwrap();
+    let answer = post_event(gate.callback, &install_event(&seed, "app-token", now())).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    until_connected(&gate).await;
+    let question = hex(&Sha256::digest(format!("auth={}", seed.access_token)));
+    let (_, text) = stored(gate).await;
+    assert!(text.ends_with("[]\n"), "nothing waits any more: {text}");
+    let asked = |entry: &&Entry| entry.target.contains("app.info") && entry.body_sha256 == question;
+    assert_eq!(portal.control().log().iter().filter(asked).count(), 1);
 }
