@@ -156,8 +156,7 @@ impl App {
             readiness: readiness.clone(),
         };
         let pages = pages(&rooms, &config, &sockets)?;
-        let workers =
-            Workers::start(&gateway, &sockets, cores()).map_err(system("starting workers"))?;
+        let workers = start_workers(&gateway, &sockets)?;
         let control =
             Control::bind(state.path()).await.map_err(system("opening the control socket"))?;
         let side_doors = vec![
@@ -300,8 +299,10 @@ fn pages(
     Admin::new(means).map_err(failed)
 }
 
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+/// One for each core.
+fn start_workers(gateway: &Arc<Gateway>, sockets: &[Bound]) -> Result<Workers, StartError> {
+    let count = std::thread::available_parallelism().map_or(1, usize::from);
+    Workers::start(gateway, sockets, count).map_err(system("starting workers"))
 }
 
 /// What the operating system refuses.

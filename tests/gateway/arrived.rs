@@ -156,7 +156,8 @@ async fn one_that_the_operator_disabled_stays_so_after_a_restart() {
     gate.wait_for_log("portal NOT served");
     let list = gate.setup().command(&["portal", "list"], "");
     let list = String::from_utf8(list.stdout).unwrap();
-    assert!(list.contains(&name(&seed)) && list.contains("paused"), "{list}");
+    assert!(list.contains(&name(&seed)) && list.contains("disabled"), "{list}");
+    assert_eq!(profile(&gate).await.error(), "GATEWAY_PORTAL_NOT_CONNECTED");
 }
 
 #[tokio::test]

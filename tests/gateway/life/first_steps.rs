@@ -86,11 +86,11 @@ async fn serve_without_any_configuration_starts_and_says_how_to_connect_a_portal
     else {
         return;
     };
-    for said in ["gateway listening", "b24gate.toml", "portal import NAME", "[portals.NAME]"] {
+    for said in ["gateway listening", "b24gate.toml", "portal connect NAME", "[portals.NAME]"] {
         assert!(log.contains(said), "{said} is missing in {log}");
     }
     let page = http::get(SocketAddr::from(([127, 0, 0, 1], 8025)), "/").await.text();
-    assert!(page.contains("portal import NAME"), "{page}");
+    assert!(page.contains("portal connect NAME"), "{page}");
     let answer = http::get(default_address(), "/rest/profile").await;
     assert_eq!((answer.status, answer.executed().as_str()), (404, "no"), "{}", answer.text());
     assert_eq!(answer.error(), "GATEWAY_PORTAL_UNKNOWN");
@@ -141,7 +141,7 @@ fn help_teaches_by_example_and_names_every_command() {
     for said in [
         "b24gate sandbox",
         "b24gate check",
-        "b24gate portal import acme < token.json",
+        "b24gate portal connect acme",
         "b24gate serve",
         "curl http://localhost:8024/rest/profile",
         "B24GATE_LOG",
@@ -149,7 +149,7 @@ fn help_teaches_by_example_and_names_every_command() {
     ] {
         assert!(text.contains(said), "{said} is missing in {text}");
     }
-    for command in ["serve", "sandbox", "check", "portal"] {
+    for command in ["serve", "sandbox", "check", "portal", "store", "wait"] {
         assert!(text.lines().any(|line| line.trim_start().starts_with(command)), "{command}");
     }
 }
