@@ -88,6 +88,8 @@ pub enum Role {
     Active,
     /// It waits for the one in use to die.
     Spare,
+    /// It came by a page or an event, and is exchanged before it gets a seat.
+    Arriving,
 }
 
 /// All portals that are served, by name. A store that cannot be read hides none: what is lent is in
@@ -177,7 +179,9 @@ impl Details {
 impl ChainView {
     fn all(record: &Record) -> Vec<Self> {
         let active = record.credential.iter().map(|chain| Self::new(Role::Active, chain));
-        active.chain(record.spares.iter().map(|chain| Self::new(Role::Spare, chain))).collect()
+        let spares = record.spares.iter().map(|chain| Self::new(Role::Spare, chain));
+        let arriving = record.arriving.iter().map(|chain| Self::new(Role::Arriving, chain));
+        active.chain(spares).chain(arriving).collect()
     }
 
     fn new(role: Role, chain: &Result<StoredCredential, StoreError>) -> Self {
@@ -208,6 +212,7 @@ impl Role {
         match self {
             Self::Active => "active",
             Self::Spare => "spare",
+            Self::Arriving => "arriving",
         }
     }
 }

@@ -61,10 +61,15 @@ fn sentence(subject: &Subject, fact: &Fact) -> String {
             "Portal {portal} is dead ({code}): the application was removed in the portal, and calls \
              are refused; install it there again, its tokens are kept until then."
         ),
+        Condition::Dead if is_of_webhook(code) => format!(
+            "Portal {portal} is dead ({code}): Bitrix24 does not take its incoming webhook any more, \
+             and its calls fail; make a new one there, and put its URL where the configuration \
+             names it."
+        ),
         Condition::Dead => format!(
             "Portal {portal} is dead ({code}): {}, and its calls fail once the last access token has \
-             expired; get new tokens and run `b24gate portal import {portal} < token.json` on the \
-             gateway's machine.",
+             expired; connect it again on the status page, or with `b24gate portal connect \
+             {portal}` on the gateway's machine.",
             end(code)
         ),
         Condition::Ok => "The store takes new tokens again; nothing to do.".to_owned(),
@@ -75,6 +80,11 @@ fn sentence(subject: &Subject, fact: &Fact) -> String {
                 .to_owned()
         }
     }
+}
+
+/// Codes by which a portal refuses a webhook; a token has others.
+fn is_of_webhook(code: &str) -> bool {
+    ["invalid_credentials", "authorization_error"].iter().any(|it| code.eq_ignore_ascii_case(it))
 }
 
 /// Why a portal is dead.
@@ -173,7 +183,8 @@ mod tests {
     fn every_message_is_one_sentence_that_names_its_portal_and_says_what_to_do() {
         let acme = Subject::Portal("acme".to_owned());
         for (condition, code, said) in [
-            (Condition::Dead, Some("invalid_grant"), "`b24gate portal import acme < token.json`"),
+            (Condition::Dead, Some("invalid_grant"), "`b24gate portal connect acme`"),
+            (Condition::Dead, Some("INVALID_CREDENTIALS"), "make a new one there"),
             (Condition::Dead, Some("NOT_INSTALLED"), "no longer installed"),
             (Condition::Dead, Some("uninstalled"), "calls are refused; install it there again"),
             (Condition::Paused, Some("PAYMENT_REQUIRED"), "pay, and it goes on by itself"),

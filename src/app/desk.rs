@@ -84,7 +84,10 @@ impl Rooms {
             return Reply::Refused(format!("portal {name} has a webhook"));
         };
         match credential.adopt(grant, replace).await {
-            Ok(admitted) => Reply::Imported(admitted),
+            Ok(admitted) => {
+                self.connect.imported(&portal).await;
+                Reply::Imported(admitted)
+            }
             Err(error) => Reply::Refused(error.to_string()),
         }
     }

@@ -4,11 +4,18 @@
 use std::sync::Arc;
 
 use crate::connect::{Connect, Recent};
-use crate::credential::{Custody, Secret};
+use crate::credential::{Custody, Secret, unix_now};
 use crate::portal::Portal;
 use crate::store::{Registry, StoreError};
 
 impl Connect {
+    /// An operator brought a pair for `portal`: it counts as an installation of this moment.
+    pub async fn imported(&self, portal: &Arc<Portal>) {
+        if let Err(error) = self.welcomed(portal, unix_now(), None).await {
+            tracing::warn!(portal = %portal.name, %error, "the import is stored, its time is not");
+        }
+    }
+
     /// Notes, durably, that `portal` had the application at `at` (unix seconds), which lifts an
     /// uninstallation; then finds out in the background whose rights its credential carries.
     pub(in crate::connect) async fn welcomed(

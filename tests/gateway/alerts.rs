@@ -46,7 +46,7 @@ async fn a_death_is_told_once_to_everybody_and_so_is_the_return_whatever_restart
     die(&portal, &gate).await;
     let (by_hook, by_pager) = (hook.told(1).await, pager.told(1).await);
     let message = by_hook[0]["message"].as_str().unwrap();
-    assert!(message.contains("portal import acme"), "{message}");
+    assert!(message.contains("portal connect acme"), "{message}");
     let since = by_hook[0]["since"].as_str().unwrap();
     assert!(since.len() == 20 && since.starts_with("20") && since.ends_with('Z'), "{since}");
     let expected = json!({
@@ -100,7 +100,7 @@ async fn without_anybody_to_tell_the_log_still_says_it() {
     let gate = Gate::before(&portal);
     die(&portal, &gate).await;
     let line = gate.wait_for_log("alert subject=portal portal=acme");
-    assert!(line.contains("condition=dead") && line.contains("portal import acme"), "{line}");
+    assert!(line.contains("condition=dead") && line.contains("portal connect acme"), "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -25,6 +25,7 @@ mod endings; // answers without a length
 mod events; // what Bitrix24's servers post, and what they can make happen
 mod expiry; // an expired token is renewed once, and what looks like one is not
 mod hostile; // what is refused, and that the portal never hears of it
+mod imported; // a pair that the operator brings
 mod installs; // a page that a browser posts makes a credential, or a portal
 mod installs_forged; // what anybody can post
 mod installs_support; // forms as browsers and Bitrix24's servers post them
