@@ -1,5 +1,7 @@
 //! Logins that are what they should be.
 
+use std::time::Duration;
+
 use b24gate::control::Reply;
 use b24gate::sandbox::Sandbox;
 use serde_json::json;
@@ -8,7 +10,7 @@ use super::browser::Browser;
 use super::{PUBLIC, ask, begin, outcome, parameter, sent_back, setup};
 use crate::support::calls::{fault, portal, profile, shown, switch, token_requests, until};
 use crate::support::http::{self, Client};
-use crate::support::{Gate, Setup};
+use crate::support::{Gate, PATIENCE, Setup};
 
 fn assert_plain_page(answer: &http::Answer) {
     assert_eq!(answer.field("referrer-policy"), Some("no-referrer"));
@@ -118,8 +120,14 @@ async fn a_browser_that_hangs_up_does_not_cut_the_exchange_short() {
     client.send(browser.request(&callback)).await;
     until("the exchange has begun", || !token_requests(&portal).is_empty()).await;
     drop(client);
-    assert_eq!(outcome(&gate, &login).await, Reply::UnderWay);
+    // What is stored is shown a moment before the login has ended.
     until("connected", || shown(&gate, "state").as_deref() == Some("connected")).await;
+    let ended = async {
+        while outcome(&gate, &login).await == Reply::UnderWay {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended).await.unwrap();
     assert!(matches!(outcome(&gate, &login).await, Reply::Connected(_)));
     assert_eq!(portal.control().exchanges(), 1);
 }
