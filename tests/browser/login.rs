@@ -14,15 +14,15 @@ async fn connect_leads_through_the_portal_to_a_status_page_that_says_so_by_itsel
     // What only this very page has: it is not loaded again.
     browser.script("window.seen = 'before'", &[]);
 
-    browser.find("#connect-acme").click();
+    browser.click("#connect-acme");
     browser.follow();
-    browser.find("#allow").click();
+    browser.click("#allow");
     browser
         .wait_until("the login has ended", || browser.url().contains("/oauth/done").then_some(()));
     let done = browser.url();
     assert!(done.starts_with(&world.public_url), "{done}");
     assert!(!done.contains("code="), "no code stays where a browser keeps it: {done}");
-    let said = browser.find("h1").text();
+    let said = browser.read("h1");
     assert_eq!(said, "acme is connected");
     browser.screenshot("login-done");
     browser.close();
@@ -44,9 +44,9 @@ async fn a_user_who_refuses_leaves_everything_as_it_was() {
     let world = World::start(false).await;
     let browser = world.browser();
     browser.goto(&world.status_page());
-    browser.find("#connect-acme").click();
+    browser.click("#connect-acme");
     browser.follow();
-    browser.find("#refuse").click();
+    browser.click("#refuse");
     browser
         .wait_until("the portal's own page", || (browser.text_of("h1") == "Refused").then_some(()));
     assert_eq!(world.portal.control().exchanges(), 0);
@@ -60,7 +60,7 @@ async fn a_link_that_is_opened_in_another_browser_connects_nobody() {
     let world = World::start(false).await;
     let (victim, other) = (world.browser(), world.browser());
     other.goto(&world.status_page());
-    other.find("#connect-acme").click();
+    other.click("#connect-acme");
     other.follow();
     // The address with the state, in the hands of somebody else.
     let authorize = other.wait_until("the portal asks", || {
@@ -68,7 +68,7 @@ async fn a_link_that_is_opened_in_another_browser_connects_nobody() {
         url.contains("/oauth/authorize/").then_some(url)
     });
     victim.goto(&authorize);
-    victim.find("#allow").click();
+    victim.click("#allow");
     victim.wait_until("it is not taken", || {
         victim.text_of("body").contains("another browser").then_some(())
     });

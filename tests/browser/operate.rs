@@ -7,11 +7,13 @@ use crate::world::{World, complaints};
 /// The value beside a label of the portal's card. Read without a script, so that it works where
 /// none runs.
 fn value(browser: &Browser, label: &str) -> String {
-    let rows = browser.all("#portal-acme dl div");
-    let texts = rows.iter().map(|row| row.text().replace('\n', " "));
-    let row = texts.into_iter().find(|text| text.to_lowercase().starts_with(&label.to_lowercase()));
-    let row = row.unwrap_or_else(|| panic!("no {label}: {}", browser.find("body").text()));
-    row[label.len()..].trim().to_owned()
+    let label = label.to_lowercase();
+    browser.wait_until(&label, || {
+        let rows = browser.all("#portal-acme dl div");
+        let mut texts = rows.iter().filter_map(Element::text).map(|text| text.replace('\n', " "));
+        let row = texts.find(|text| text.to_lowercase().starts_with(&label))?;
+        Some(row[label.len()..].trim().to_owned())
+    })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -20,7 +22,7 @@ async fn refresh_now_renews_the_token_and_disable_takes_the_portal_out_of_servic
     let browser = world.browser();
     browser.goto(&world.status_page());
     assert_eq!(value(&browser, "Generation"), "1");
-    browser.find("#refresh-acme").click();
+    browser.click("#refresh-acme");
     browser.wait_until("the next generation", || {
         (browser.text_of("#portal-acme").contains("Generation")
             && value(&browser, "Generation") == "2")
@@ -28,14 +30,14 @@ async fn refresh_now_renews_the_token_and_disable_takes_the_portal_out_of_servic
     });
     assert_eq!(world.portal.control().exchanges(), 1);
 
-    browser.find("#switch-acme").click();
+    browser.click("#switch-acme");
     browser.wait_until("disabled", || {
         (browser.text_of("#portal-acme .pill") == "disabled").then_some(())
     });
     let refused = http::get(world.gate.address, "/rest/profile").await;
     assert_ne!(refused.status, 200, "{}", refused.text());
     browser.screenshot("status-disabled");
-    browser.find("#switch-acme").click();
+    browser.click("#switch-acme");
     browser.wait_until("enabled", || {
         (browser.text_of("#portal-acme .pill") == "connected").then_some(())
     });
@@ -49,19 +51,19 @@ async fn the_status_page_is_whole_and_works_where_no_script_runs() {
     let browser = world.manner().without_scripts().start();
     browser.goto(&world.status_page());
     assert_eq!(value(&browser, "Generation"), "1");
-    let note = browser.find("noscript p").text();
+    let note = browser.read("noscript p");
     assert!(note.contains("Load the page again"), "{note}");
     browser.screenshot("status-without-scripts");
-    browser.find("#switch-acme").click();
-    let pill = || browser.all("#portal-acme .pill").first().map(Element::text);
+    browser.click("#switch-acme");
+    let pill = || browser.all("#portal-acme .pill").first().and_then(Element::text);
     browser.wait_until("disabled", || pill().filter(|pill| pill == "disabled"));
-    browser.find("#switch-acme").click();
+    browser.click("#switch-acme");
     browser.wait_until("enabled", || pill().filter(|pill| pill == "connected"));
 
-    browser.find("#connect-acme").click();
+    browser.click("#connect-acme");
     browser.follow();
-    browser.find("#allow").click();
+    browser.click("#allow");
     browser
         .wait_until("the login has ended", || browser.url().contains("/oauth/done").then_some(()));
-    assert_eq!(browser.find("h1").text(), "acme is connected");
+    assert_eq!(browser.read("h1"), "acme is connected");
 }

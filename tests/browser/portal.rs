@@ -20,12 +20,12 @@ async fn a_user_who_allows_it_comes_back_to_the_app_with_a_code() {
     let browser = Browser::start();
     browser.goto(&authorize);
     browser.screenshot("portal-authorize");
-    browser.find("#refuse").click();
+    browser.click("#refuse");
     browser.wait_until("refused", || (browser.text_of("h1") == "Refused").then_some(()));
     assert!(app.asked("/callback").is_empty(), "nothing comes back");
 
     browser.goto(&authorize);
-    browser.find("#allow").click();
+    browser.click("#allow");
     browser.wait_until("back at the app", || (browser.text_of("h1") == "back").then_some(()));
     assert!(browser.url().starts_with(&format!("{back}?code=")), "{}", browser.url());
     let asked = app.asked("/callback");
@@ -48,7 +48,7 @@ async fn the_portal_posts_its_form_into_a_frame_and_hears_that_the_installation_
     browser.goto(&format!("{}/sandbox/app?url={url}&user_id=2", seed.portal_url));
     browser.wait_until("finished", || (browser.text_of("#state") == "finished").then_some(()));
     browser.enter(&browser.find("#app"));
-    assert_eq!(browser.find("#here").text(), "installing");
+    assert_eq!(browser.read("#here"), "installing");
     browser.leave();
     browser.screenshot("portal-app");
 

@@ -123,6 +123,21 @@ impl Browser {
         self.wait_until(&format!("there is {css}"), || self.all(css).into_iter().next())
     }
 
+    /// Clicks the first element of this CSS selector, waited for. A page that renews itself may take
+    /// it away in between; then the next one is clicked.
+    pub fn click(&self, css: &str) {
+        self.wait_until(&format!("{css} is clicked"), || {
+            let element = self.all(css).into_iter().next()?;
+            let path = format!("/element/{}/click", element.id);
+            self.try_command("POST", &path, &json!({})).ok()
+        });
+    }
+
+    /// What a reader sees of the first element of this CSS selector, waited for.
+    pub fn read(&self, css: &str) -> String {
+        self.wait_until(&format!("{css} is read"), || self.all(css).first()?.text())
+    }
+
     /// All elements of this CSS selector that are there now.
     pub fn all(&self, css: &str) -> Vec<Element<'_>> {
         let wanted = json!({"using": "css selector", "value": css});
@@ -230,13 +245,11 @@ impl Browser {
 }
 
 impl Element<'_> {
-    pub fn click(&self) {
-        self.command("POST", "/click", &json!({}));
-    }
-
-    /// What a reader sees of it.
-    pub fn text(&self) -> String {
-        self.command("GET", "/text", &Json::Null).as_str().unwrap().to_owned()
+    /// What a reader sees of it; nothing when the page was replaced.
+    pub fn text(&self) -> Option<String> {
+        let path = format!("/element/{}/text", self.id);
+        let text = self.browser.try_command("GET", &path, &Json::Null).ok()?;
+        text.as_str().map(str::to_owned)
     }
 
     pub fn attribute(&self, name: &str) -> Option<String> {
