@@ -2,11 +2,12 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use crate::connect::Connect;
-use crate::credential::{Credential, Generation, State, Unavailable};
+use crate::credential::{Credential, Generation, State, Token, Unavailable};
 use crate::portal::Portal;
 use crate::store::{Facts, StoreError};
 
@@ -29,9 +30,16 @@ impl Connect {
     pub async fn refresh(&self, name: &str) -> Result<u64, OperateError> {
         let portal = self.named(name)?;
         let credential = renewable(&portal)?;
+        let current = credential.current().clone();
+        if current.as_ref().is_some_and(|token| is_unused(token)) {
+            return Err(OperateError::Later(format!(
+                "the token of portal {name} was renewed less than a minute ago, and no call has used \
+                 it yet: it is as good as a newer one"
+            )));
+        }
         // An operator may know better than the last attempt.
         credential.retry();
-        let seen = credential.current().as_ref().map(|token| token.generation);
+        let seen = current.map(|token| token.generation);
         let renewed = credential.renew(seen.unwrap_or(Generation(0))).await;
         let token = renewed.map_err(|unavailable| not_renewed(name, unavailable))?;
         self.recent.tell(Some(name), format!("token renewed, generation {}", token.generation));
@@ -127,4 +135,11 @@ fn not_renewed(name: &str, unavailable: Unavailable) -> OperateError {
             ))
         }
     }
+}
+
+/// Bitrix24 blocks applications that renew for nothing.
+fn is_unused(token: &Token) -> bool {
+    token.is_younger_than(Duration::from_mins(1))
+        && !token.was_accepted()
+        && !token.is_past_expiry()
 }

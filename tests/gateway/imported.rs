@@ -5,7 +5,7 @@ use b24gate::sandbox::{Options, Sandbox};
 use b24gate::store::{Registry as _, Seat, SqliteStore, StateDirectory};
 
 use crate::support::calls::profile;
-use crate::support::{Setup, http};
+use crate::support::{Gate, Setup, http};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_import_names_its_user_and_puts_an_uninstalled_portal_back_in_service() {
@@ -27,4 +27,19 @@ async fn an_import_names_its_user_and_puts_an_uninstalled_portal_back_in_service
     gate.wait_for_log("connected portal=acme user=1");
     let shown = http::get(gate.admin, "/api/v1/portals/acme").await.text();
     assert!(shown.contains("Ada Lovelace"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_renewal_in_a_row_says_that_the_first_one_is_not_used_up() {
+    let portal = Sandbox::start(Options::apart()).await.unwrap();
+    let setup = Setup::new(&portal);
+    let gate = Gate::connected(&setup, &portal.seed());
+    let refresh = || gate.setup().command(&["portal", "refresh", "acme"], "");
+    assert!(refresh().status.success());
+    let again = refresh();
+    let said = String::from_utf8(again.stderr).unwrap();
+    assert!(!again.status.success() && said.contains("no call has used it yet"), "{said}");
+    assert_eq!(profile(&gate).await.status, 200);
+    assert!(refresh().status.success());
+    assert_eq!(portal.control().exchanges(), 2);
 }
