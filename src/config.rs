@@ -4,6 +4,7 @@
 
 mod address;
 mod alerts;
+mod clients;
 mod document;
 mod file;
 mod keys;
@@ -49,6 +50,10 @@ pub struct Config {
     pub apps: BTreeMap<String, Arc<App>>,
     /// Portals by name.
     pub portals: BTreeMap<String, Arc<Portal>>,
+    /// What clients may do, by their names.
+    pub clients: BTreeMap<String, Arc<Client>>,
+    /// What is kept of calls.
+    pub audit: Audit,
 }
 
 /// An address to listen on.
@@ -75,6 +80,14 @@ pub struct Gateway {
     pub origins: Vec<String>,
     /// Whether requests that carry forwarding headers are accepted.
     pub behind_proxy: bool,
+    /// Whether a request without the key of a client is refused.
+    pub require_key: bool,
+    /// The users of this machine whose programs may connect.
+    pub allow_uids: AllowUids,
+    /// Permission bits of unix sockets.
+    pub socket_mode: u32,
+    /// What the listener shows to clients that speak TLS.
+    pub tls: ServerTls,
     /// Largest request body, bytes.
     pub max_body: u64,
     /// Largest request body kept in memory for a replay, bytes; larger ones go to a temporary file.
@@ -83,6 +96,57 @@ pub struct Gateway {
     pub max_wait: Duration,
     /// Longest silence of a portal.
     pub portal_timeout: Duration,
+}
+
+/// `allow_uids`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AllowUids {
+    /// Nobody is asked.
+    Any,
+    /// These alone, sorted; names and `"self"` are resolved.
+    These(Vec<u32>),
+}
+
+/// `tls` of the gateway's listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerTls {
+    /// A certificate by the gateway's own authority, which lies in the state directory.
+    LocalCa,
+    /// A certificate of the operator's, PEM.
+    Files {
+        /// The chain, its own certificate first.
+        cert: PathBuf,
+        /// Its private key, a file that only its owner can read.
+        key: PathBuf,
+    },
+}
+
+/// `[clients.NAME]`
+#[derive(Debug)]
+pub struct Client {
+    /// The name in the configuration.
+    pub name: String,
+    /// The portals it may call; `None` is every portal.
+    pub portals: Option<Vec<String>>,
+    /// Patterns of the methods it may call, with `!` of those it may not; none is every method.
+    pub methods: Vec<String>,
+    /// Whether it may only read.
+    pub read_only: bool,
+    /// When it stops being let in, unix seconds.
+    pub expires_at: Option<u64>,
+    /// Its share of a portal's budget beside other clients.
+    pub weight: u32,
+    /// The longest time that its calls are held back, where that differs from the gateway's.
+    pub max_wait: Option<Duration>,
+}
+
+/// `[audit]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// For how long calls are kept; `None` is not at all.
+    pub keep: Option<Duration>,
+    /// Whether each call is a line of the log.
+    pub access_log: bool,
 }
 
 /// `[admin]`

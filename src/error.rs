@@ -12,6 +12,12 @@ pub enum Kind {
     NotAMethod,
     /// The portal has no usable credential.
     NotConnected,
+    /// The key is none of a client's, or there is none and one is needed.
+    KeyRefused,
+    /// The client may not call this method, or not this portal.
+    MethodForbidden,
+    /// The user who runs the calling program is not in `allow_uids`.
+    PeerNotAllowed,
     /// A browser, or a proxy in front of one, is not let through.
     BrowserRefused,
     /// Bitrix24 REST knows GET, HEAD and POST.
@@ -117,7 +123,12 @@ impl Kind {
     pub fn status(self) -> (u16, &'static str) {
         match self {
             Self::Malformed => (400, "Bad Request"),
-            Self::NotConnected | Self::BrowserRefused | Self::LinkExpired => (403, "Forbidden"),
+            Self::NotConnected
+            | Self::KeyRefused
+            | Self::MethodForbidden
+            | Self::PeerNotAllowed
+            | Self::BrowserRefused
+            | Self::LinkExpired => (403, "Forbidden"),
             Self::PortalUnknown | Self::NotAMethod => (404, "Not Found"),
             Self::VerbRefused => (405, "Method Not Allowed"),
             Self::ClientTimeout => (408, "Request Timeout"),
@@ -141,6 +152,9 @@ impl Kind {
             Self::PortalUnknown => "GATEWAY_PORTAL_UNKNOWN",
             Self::NotAMethod => "GATEWAY_NOT_A_METHOD",
             Self::NotConnected => "GATEWAY_PORTAL_NOT_CONNECTED",
+            Self::KeyRefused => "GATEWAY_KEY_REFUSED",
+            Self::MethodForbidden => "GATEWAY_METHOD_FORBIDDEN",
+            Self::PeerNotAllowed => "GATEWAY_PEER_NOT_ALLOWED",
             Self::BrowserRefused => "GATEWAY_BROWSER_REFUSED",
             Self::VerbRefused => "GATEWAY_VERB_REFUSED",
             Self::BodyTooLarge => "GATEWAY_BODY_TOO_LARGE",
@@ -166,6 +180,9 @@ impl Kind {
         match self {
             Self::PortalUnknown => "destination_not_found",
             Self::NotAMethod
+            | Self::KeyRefused
+            | Self::MethodForbidden
+            | Self::PeerNotAllowed
             | Self::BrowserRefused
             | Self::VerbRefused
             | Self::LinkExpired
@@ -194,6 +211,9 @@ impl Kind {
             Self::PortalUnknown
             | Self::NotAMethod
             | Self::NotConnected
+            | Self::KeyRefused
+            | Self::MethodForbidden
+            | Self::PeerNotAllowed
             | Self::BrowserRefused
             | Self::VerbRefused
             | Self::BodyTooLarge
@@ -212,10 +232,13 @@ impl Kind {
     }
 
     /// Every kind, for the documentation test.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::PortalUnknown,
         Self::NotAMethod,
         Self::NotConnected,
+        Self::KeyRefused,
+        Self::MethodForbidden,
+        Self::PeerNotAllowed,
         Self::BrowserRefused,
         Self::VerbRefused,
         Self::BodyTooLarge,

@@ -7,6 +7,7 @@ mod admit;
 mod answer;
 mod body;
 mod buffer;
+mod caller;
 mod chunked;
 mod counts;
 mod deadline;
@@ -47,6 +48,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::client::Clients;
 use crate::config;
 use crate::error::Refusal;
 use crate::failpoint;
@@ -79,6 +81,8 @@ pub struct Gateway {
     room: Arc<Semaphore>,
     /// What the workers count.
     traffic: Arc<Traffic>,
+    /// Who may call.
+    clients: Arc<Clients>,
 }
 
 /// A portal's answer, as far as it has been read.
@@ -115,6 +119,7 @@ impl Gateway {
             spool,
             room: Arc::new(Semaphore::new(ROOM_KIB)),
             traffic: Arc::default(),
+            clients: Arc::default(),
         }
     }
 
@@ -122,6 +127,12 @@ impl Gateway {
     #[must_use]
     pub fn counting(self, traffic: Arc<Traffic>) -> Self {
         Self { traffic, ..self }
+    }
+
+    /// Asks these clients for their keys.
+    #[must_use]
+    pub fn known_to(self, clients: Arc<Clients>) -> Self {
+        Self { clients, ..self }
     }
 
     /// Applies new settings to all requests from now on.

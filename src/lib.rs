@@ -7,8 +7,11 @@
 pub mod admin;
 pub mod alerts;
 pub mod app;
+pub mod audit;
+pub mod ca;
 pub mod callback;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod connect;
 pub mod control;

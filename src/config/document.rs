@@ -218,9 +218,6 @@ impl<'i> Table<'i> {
         for (name, value) in &self.values {
             let name_text: &str = name.get_ref();
             let text = match self.kind.key(name_text) {
-                Some(Key { support: Support::Later, .. }) => {
-                    Some(format!("{name_text} is not supported by this version; remove it"))
-                }
                 Some(Key { support: Support::DefaultOnly, default: Some(default), .. }) => {
                     refuse_unless_default(name_text, value.get_ref(), default)
                 }

@@ -11,7 +11,7 @@ use toml::de::DeTable;
 use super::document::{Findings, Reported, line};
 use super::problem::{Fault, Problem};
 use super::sections::Sections;
-use super::{Config, ConfigError, alerts, listeners, portals, sections};
+use super::{Config, ConfigError, alerts, clients, listeners, portals, sections};
 
 impl Config {
     /// Reads the configuration from `path`, or from the first place where there is one:
@@ -114,18 +114,19 @@ fn parse(text: &str, file: Option<&Path>) -> Result<(Config, Option<&'static str
 }
 
 fn assemble(sections: Sections<'_>, found: &mut Findings<'_>) -> Result<Config, Reported> {
-    let Sections { mut gateway, mut admin, mut callback, mut store, mut alerts, apps, portals } =
-        sections;
+    let Sections { mut gateway, mut admin, mut callback, mut store, .. } = sections;
+    let Sections { mut audit, mut alerts, apps, portals, clients, .. } = sections;
     let checked_gateway = listeners::gateway(&mut gateway, found);
     let checked_admin = listeners::admin(&mut admin, found);
     let checked_callback = listeners::callback(&mut callback, found);
     let checked_store = listeners::store(&mut store, found);
+    let checked_audit = clients::audit(&mut audit, found);
     let checked_alerts = alerts::alerts(&mut alerts, found);
     if let (Ok(a), Ok(b), Ok(c)) = (&checked_gateway, &checked_admin, &checked_callback) {
         listeners::check_collisions(found, (&gateway, a), (&admin, b), (&callback, c));
     }
     let place = gateway.place("default_portal");
-    for table in [gateway, admin, callback, store, alerts] {
+    for table in [gateway, admin, callback, store, audit, alerts] {
         table.finish(found);
     }
     let names: Vec<_> = portals.iter().map(|(name, _)| name.clone()).collect();
@@ -134,6 +135,8 @@ fn assemble(sections: Sections<'_>, found: &mut Findings<'_>) -> Result<Config, 
     if let Ok(portals) = &portals {
         portals::check_unencrypted(&unencrypted, portals, found);
     }
+    let open = apps.values().flatten().any(|app| app.accept_installs);
+    let clients = clients::clients(clients, portals.as_ref().ok(), open, found);
     let mut gateway = checked_gateway?;
     let place = (&place, &apps);
     gateway.default_portal = portals::default_portal(gateway.default_portal, &names, place, found);
@@ -149,6 +152,8 @@ fn assemble(sections: Sections<'_>, found: &mut Findings<'_>) -> Result<Config, 
         alerts: checked_alerts?.into(),
         apps: apps.into_iter().filter_map(|(name, app)| Some((name, app.ok()?))).collect(),
         portals,
+        clients: clients?,
+        audit: checked_audit?,
     })
 }
 

@@ -30,8 +30,6 @@ pub(super) enum Support {
     Full,
     /// Knows only one way: any value but the default is refused, never ignored.
     DefaultOnly,
-    /// Knows its name, so as to say that it is not supported instead of calling it unknown.
-    Later,
 }
 
 impl Section {
@@ -47,7 +45,7 @@ impl Section {
 
     /// The keys that may be used, in the order of the table.
     pub(super) fn usable(&self) -> impl Iterator<Item = &'static Key> {
-        self.keys.iter().filter(|key| key.support != Support::Later)
+        self.keys.iter()
     }
 }
 
@@ -63,16 +61,9 @@ const fn only(name: &'static str, default: &'static str) -> Key {
     Key { name, support: Support::DefaultOnly, default: Some(default) }
 }
 
-const fn later(name: &'static str) -> Key {
-    Key { name, support: Support::Later, default: None }
-}
-
-/// Sections that later versions read: refused as a whole, with the reason.
-pub(super) static LATER_SECTIONS: &[&str] = &["clients"];
-
 /// Every section this version reads.
 pub(super) static SECTIONS: &[&Section] =
-    &[&GATEWAY, &ADMIN, &CALLBACK, &STORE, &ALERTS, &APP, &PORTAL];
+    &[&GATEWAY, &ADMIN, &CALLBACK, &STORE, &AUDIT, &ALERTS, &APP, &PORTAL, &CLIENT];
 
 /// `[gateway]`
 pub(super) static GATEWAY: Section = Section {
@@ -84,15 +75,16 @@ pub(super) static GATEWAY: Section = Section {
         defaults("hosts", "[]"),
         defaults("origins", "[]"),
         defaults("behind_proxy", "false"),
-        only("require_key", "false"),
-        only("allow_uids", r#""any""#),
+        defaults("require_key", "false"),
+        defaults("allow_uids", r#""any""#),
+        defaults("socket_mode", r#""0600""#),
         defaults("max_body", r#""256MiB""#),
         defaults("replay_memory", r#""1MiB""#),
         // The shortest read time-out seen in clients is 10 s.
         defaults("max_wait", r#""8s""#),
         // The portal itself stops at 60 s.
         defaults("portal_timeout", r#""75s""#),
-        later("tls"),
+        key("tls"),
     ],
 };
 
@@ -122,6 +114,13 @@ pub(super) static STORE: Section = Section {
     name: "store",
     named: false,
     keys: &[defaults("url", r#""sqlite:b24gate.db""#), key("key_file"), key("key_env")],
+};
+
+/// `[audit]`
+pub(super) static AUDIT: Section = Section {
+    name: "audit",
+    named: false,
+    keys: &[defaults("keep", r#""30d""#), defaults("access_log", "false")],
 };
 
 /// `[alerts]`
@@ -163,5 +162,19 @@ pub(super) static PORTAL: Section = Section {
         only("batching", r#""off""#),
         key("ca_file"),
         defaults("allow_http", "false"),
+    ],
+};
+
+/// `[clients.NAME]`
+pub(super) static CLIENT: Section = Section {
+    name: "clients",
+    named: true,
+    keys: &[
+        key("portals"),
+        key("methods"),
+        defaults("read_only", "false"),
+        key("expires"),
+        defaults("weight", "1"),
+        key("max_wait"),
     ],
 };

@@ -7,8 +7,8 @@ use toml::de::DeValue;
 
 use super::document::{Findings, Flaws, Reported, Table};
 use super::values::{GIB, KIB, TIB, Value};
-use super::{Admin, Callback, Gateway, KeySource, Listen, Store};
-use super::{address, secrets, values};
+use super::{Admin, Callback, Gateway, KeySource, Listen, ServerTls, Store};
+use super::{address, clients, secrets, values};
 
 /// `[gateway]`; the default portal is settled once the portals are known.
 pub(super) fn gateway(
@@ -20,6 +20,11 @@ pub(super) fn gateway(
     let hosts = table.required(found, "hosts", |value| values::list(value, host));
     let origins = table.required(found, "origins", |value| values::list(value, origin));
     let behind_proxy = table.required(found, "behind_proxy", values::boolean);
+    let require_key = table.required(found, "require_key", values::boolean);
+    let allow_uids = table.required(found, "allow_uids", clients::allow_uids);
+    let socket_mode = table.required(found, "socket_mode", clients::socket_mode);
+    let base = found.base();
+    let tls = table.optional(found, "tls", |value| clients::tls(value, &base));
     let max_body = table.required(found, "max_body", |value| values::size(value, KIB..=TIB));
     let replay_memory = table.required(found, "replay_memory", |value| {
         let bytes = values::size(value, 0..=GIB)?;
@@ -37,6 +42,10 @@ pub(super) fn gateway(
         hosts: hosts?,
         origins: origins?,
         behind_proxy: behind_proxy?,
+        require_key: require_key?,
+        allow_uids: allow_uids?,
+        socket_mode: socket_mode?,
+        tls: tls?.unwrap_or(ServerTls::LocalCa),
         max_body: max_body?,
         replay_memory: replay_memory?,
         max_wait: max_wait?,

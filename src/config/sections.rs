@@ -15,9 +15,11 @@ pub(super) struct Sections<'i> {
     pub(super) admin: Table<'i>,
     pub(super) callback: Table<'i>,
     pub(super) store: Table<'i>,
+    pub(super) audit: Table<'i>,
     pub(super) alerts: Table<'i>,
     pub(super) apps: Named<'i>,
     pub(super) portals: Named<'i>,
+    pub(super) clients: Named<'i>,
 }
 
 /// Takes the root of a document apart.
@@ -27,9 +29,11 @@ pub(super) fn split<'i>(mut root: DeTable<'i>, found: &mut Findings<'_>) -> Sect
         admin: single(&mut root, &keys::ADMIN, found),
         callback: single(&mut root, &keys::CALLBACK, found),
         store: single(&mut root, &keys::STORE, found),
+        audit: single(&mut root, &keys::AUDIT, found),
         alerts: single(&mut root, &keys::ALERTS, found),
         apps: named(&mut root, &keys::APP, found),
         portals: named(&mut root, &keys::PORTAL, found),
+        clients: named(&mut root, &keys::CLIENT, found),
     };
     for (name, value) in &root {
         unknown(name, value.get_ref(), found);
@@ -99,10 +103,6 @@ fn unknown(
     let offset = name.span().start;
     let name: &str = name.get_ref();
     let section = matches!(value, DeValue::Table(_));
-    if keys::LATER_SECTIONS.contains(&name) {
-        let text = "is not supported by this version; remove the section";
-        return found.report(&Place::section(name, offset), text);
-    }
     if !section {
         let text = match homes(name) {
             homes if homes.is_empty() => {

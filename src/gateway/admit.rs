@@ -6,6 +6,7 @@ use crate::config;
 use crate::error::{Kind, Refusal};
 use crate::gateway::Gateway;
 use crate::gateway::answer::Manner;
+use crate::gateway::caller::Caller;
 use crate::gateway::head::{self, FIELDS_MAX, Framing, Head, Verb, Version};
 use crate::gateway::outgoing::{Asked, Outgoing};
 use crate::gateway::route::{Api, Target};
@@ -15,6 +16,7 @@ use crate::portal::{Holder, Portal, Site};
 /// A request that is let through, with nothing borrowed from the bytes it came in.
 #[derive(Debug)]
 pub(crate) struct Call {
+    pub(crate) caller: Caller,
     pub(crate) portal: Arc<Portal>,
     pub(crate) site: Arc<Site>,
     pub(crate) head: Outgoing,
@@ -88,6 +90,7 @@ impl Gateway {
         let site = Arc::clone(&portal.site());
         let outgoing = Outgoing::prepare(head, &target, asked, &site.authority);
         Ok(Call {
+            caller: Caller::default(),
             head: outgoing,
             api: target.api,
             framing,

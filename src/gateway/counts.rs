@@ -53,6 +53,9 @@ fn guard(refusal: &Refusal) -> Option<Guard> {
         Kind::TargetTooLong | Kind::HeadTooLarge => Guard::HeadTooLarge,
         Kind::BodyTooLarge => Guard::BodyTooLarge,
         Kind::NotAMethod => Guard::NotAMethod,
+        Kind::KeyRefused => Guard::Key,
+        Kind::MethodForbidden => Guard::Method,
+        Kind::PeerNotAllowed => Guard::Peer,
         Kind::PortalUnknown => Guard::PortalUnknown,
         Kind::NotConnected => Guard::NotConnected,
         Kind::QueryLimit

@@ -40,6 +40,12 @@ pub enum Guard {
     BodyTooLarge,
     /// The path is not a method.
     NotAMethod,
+    /// The key is none of a client's.
+    Key,
+    /// The client may not call this.
+    Method,
+    /// The calling user is not in `allow_uids`.
+    Peer,
     /// No such portal.
     PortalUnknown,
     /// The portal has no usable credential, or is not served.
@@ -85,13 +91,16 @@ impl Guard {
             Self::HeadTooLarge => "head_too_large",
             Self::BodyTooLarge => "body_too_large",
             Self::NotAMethod => "not_a_method",
+            Self::Key => "key",
+            Self::Method => "method",
+            Self::Peer => "peer",
             Self::PortalUnknown => "portal_unknown",
             Self::NotConnected => "not_connected",
         }
     }
 
     /// Every guard, in the order of their numbers.
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Host,
         Self::Origin,
         Self::SecFetch,
@@ -101,6 +110,9 @@ impl Guard {
         Self::HeadTooLarge,
         Self::BodyTooLarge,
         Self::NotAMethod,
+        Self::Key,
+        Self::Method,
+        Self::Peer,
         Self::PortalUnknown,
         Self::NotConnected,
     ];

@@ -56,6 +56,10 @@ fn config(names: &[&str]) -> Config {
             hosts: Vec::new(),
             origins: Vec::new(),
             behind_proxy: false,
+            require_key: false,
+            allow_uids: config::AllowUids::Any,
+            socket_mode: 0o600,
+            tls: config::ServerTls::LocalCa,
             max_body: 0,
             replay_memory: 0,
             max_wait: Duration::ZERO,
@@ -70,6 +74,8 @@ fn config(names: &[&str]) -> Config {
         alerts: Arc::default(),
         apps: BTreeMap::from([("main".to_owned(), Arc::clone(&app))]),
         portals: names.iter().map(portal).collect(),
+        clients: BTreeMap::new(),
+        audit: config::Audit { keep: None, access_log: false },
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::super::keys::{self, Support};
+use super::super::keys;
 use super::super::{Access, Config, Inject, KeySource, Listen, Plan, Refresh};
 use super::{APP, PORTAL, accepted};
 
@@ -113,16 +113,6 @@ fn the_example_is_accepted_with_every_key_in_force() {
         config.portals["acme"].ca_file.as_deref(),
         Some(Path::new("/etc/b24gate/company-ca.pem"))
     );
-}
-
-#[test]
-fn a_key_of_a_later_version_has_no_default_and_is_not_in_the_example() {
-    for key in keys::SECTIONS.iter().flat_map(|section| section.keys) {
-        if key.support == Support::Later {
-            assert_eq!(key.default, None, "{}", key.name);
-            assert!(!EXAMPLE.contains(&format!("\n#{} =", key.name)), "{}", key.name);
-        }
-    }
 }
 
 #[test]

@@ -19,7 +19,6 @@ pub(super) const SECTIONS: &[Row] = &[
         "portals",
         &["\"url\" stands outside a section [portals.NAME]"],
     ),
-    ("\n[clients.erp]\nweight = 1", 2, "clients", &["not supported by this version"]),
 ];
 
 /// Behind an application of three lines, so that the first line here is the fourth.

@@ -1,0 +1,1 @@
+//! Who called what, when, and what became of it.
