@@ -23,6 +23,7 @@ use http::{HeaderValue, Method, StatusCode};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
+use crate::client::Register;
 use crate::config::Config;
 use crate::connect::Connect;
 use crate::credential::Custody;
@@ -46,6 +47,8 @@ pub struct Means {
     pub custody: Arc<Custody>,
     /// What an operator may do to them.
     pub connect: Arc<Connect>,
+    /// Who may call.
+    pub clients: Arc<Register>,
     /// The configuration in force.
     pub config: Arc<ArcSwap<Config>>,
     /// Where tools call.

@@ -1,6 +1,7 @@
 //! Puts the rooms together once, waits for signals, and takes them apart in the right order.
 
 mod arrived;
+mod clients;
 mod desk;
 mod keeper;
 mod reload;
@@ -18,6 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::admin::{self, Admin, Readiness};
 use crate::alerts::Alerts;
+use crate::client::Register;
 use crate::config::Config;
 use crate::connect::{Connect, Means};
 use crate::control::Control;
@@ -35,6 +37,7 @@ use self::desk::Rooms;
 #[derive(Debug)]
 pub struct App {
     gateway: Arc<Gateway>,
+    clients: Arc<Register>,
     portals: Arc<Portals>,
     custody: Arc<Custody>,
     store: Arc<SqliteStore>,
@@ -136,7 +139,12 @@ impl App {
         let spool = state.path().to_owned();
         let gateway =
             Gateway::new(config.gateway.clone(), portals.clone(), admin_url.clone(), spool);
-        let gateway = Arc::new(gateway.counting(custody.metrics().traffic().clone()));
+        let traffic = custody.metrics().traffic().clone();
+        let clients = Register::open(store.clone(), traffic.clone(), config.clients.clone());
+        let clients = Arc::new(clients.await?);
+        clients::tell(&clients);
+        let gateway = gateway.counting(traffic).known_to(clients.clients().clone());
+        let gateway = Arc::new(gateway);
         let watched = (portals.clone(), custody.clone());
         let alerts = Alerts::start(watched, &connector, config.alerts.clone(), &admin_url).await?;
         let config = Arc::new(ArcSwap::from_pointee(config));
@@ -147,13 +155,19 @@ impl App {
             connector: connector.clone(),
             config: config.clone(),
         }));
-        let readiness = Arc::new(Readiness::new(portals.clone(), custody.clone()));
+        let readiness = Arc::new(Readiness::new(portals.clone(), custody.clone(), clients.clone()));
         let rooms = Rooms {
             portals: portals.clone(),
             custody: custody.clone(),
             store: (store.clone(), origin),
             connect: connect.clone(),
             readiness: readiness.clone(),
+            clients: clients::Clients {
+                register: clients.clone(),
+                portals: portals.clone(),
+                config: config.clone(),
+                addresses: sockets.iter().map(Bound::address).collect(),
+            },
         };
         let pages = pages(&rooms, &config, &sockets)?;
         let workers = start_workers(&gateway, &sockets)?;
@@ -174,6 +188,7 @@ impl App {
             signals,
             _state: state,
             gateway,
+            clients,
             portals,
             custody,
             store,
@@ -292,6 +307,7 @@ fn pages(
         portals: rooms.portals.clone(),
         custody: rooms.custody.clone(),
         connect: rooms.connect.clone(),
+        clients: rooms.clients.register.clone(),
         config: config.clone(),
         addresses: sockets.iter().map(Bound::address).collect(),
     };

@@ -2,12 +2,14 @@
 //! never among the arguments, where every user of the machine could read them.
 
 mod check;
+mod client;
 mod help;
 mod output;
 mod portal;
 mod sandbox;
 mod serve;
 mod store;
+mod table;
 mod wait;
 
 use std::net::SocketAddr;
@@ -23,9 +25,10 @@ use crate::failpoint;
 use crate::telemetry::{self, LogFormat};
 
 use help::{
-    ABOUT, AFTER_HELP, BACKUP_HELP, CHECK_HELP, CONFIG_HELP, CONNECT_HELP, DISABLE_HELP,
-    IMPORT_HELP, LOG_FORMAT_HELP, PORTAL_HELP, REFRESH_HELP, REKEY_HELP, REMOVE_HELP, RESTORE_HELP,
-    SANDBOX_HELP, SERVE_HELP, SHOW_HELP, STATE_HELP, STORE_HELP, WAIT_HELP,
+    ABOUT, AFTER_HELP, BACKUP_HELP, CHECK_HELP, CLIENT_ADD_HELP, CLIENT_HELP, CLIENT_REMOVE_HELP,
+    CLIENT_ROTATE_HELP, CONFIG_HELP, CONNECT_HELP, DISABLE_HELP, IMPORT_HELP, LOG_FORMAT_HELP,
+    PORTAL_HELP, REFRESH_HELP, REKEY_HELP, REMOVE_HELP, RESTORE_HELP, SANDBOX_HELP, SERVE_HELP,
+    SHOW_HELP, STATE_HELP, STORE_HELP, WAIT_HELP,
 };
 use output::complain;
 
@@ -85,6 +88,9 @@ enum Command {
     /// Connect portals, look at them, and take them out of service
     #[command(subcommand, after_help = PORTAL_HELP)]
     Portal(PortalCommand),
+    /// Give tools keys of their own, and say what each may call
+    #[command(subcommand, after_help = CLIENT_HELP)]
+    Client(ClientCommand),
     /// Back the store up, restore it elsewhere, or give it a new key
     #[command(subcommand, after_help = STORE_HELP)]
     Store(StoreCommand),
@@ -181,6 +187,64 @@ pub(crate) enum PortalCommand {
     },
 }
 
+/// `b24gate client`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClientCommand {
+    /// Make a client and its key, or the key of one that the configuration describes
+    #[command(after_help = CLIENT_ADD_HELP)]
+    Add {
+        /// The client's name: that of a section [clients.NAME], or a new one
+        name: String,
+        #[command(flatten)]
+        rules: ClientRulesOptions,
+        /// Print the key and the lines for tools as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the clients: what each may call, and when it called last
+    #[command(after_help = "Example:\n  b24gate client list")]
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Give a client another key; the old one stops working
+    #[command(after_help = CLIENT_ROTATE_HELP)]
+    Rotate {
+        /// The client's name
+        name: String,
+        /// How long the old key still works: 30m, 1h, 2d; not at all without it
+        #[arg(long, value_name = "TIME", value_parser = crate::config::lifetime)]
+        overlap: Option<Duration>,
+        /// Print the key and the lines for tools as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take a client's keys away, at once
+    #[command(after_help = CLIENT_REMOVE_HELP)]
+    Remove {
+        /// The client's name
+        name: String,
+    },
+}
+
+/// What a client may do that the configuration does not describe.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub(crate) struct ClientRulesOptions {
+    /// A portal that it may call; all of them without it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) portal: Vec<String>,
+    /// A pattern of methods that it may call, or with ! in front of those it may not
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) method: Vec<String>,
+    /// It may only read
+    #[arg(long)]
+    pub(crate) read_only: bool,
+    /// When it stops being let in: 12h, 30d, or a date such as 2027-01-31 (UTC)
+    #[arg(long, value_name = "TIME|DATE")]
+    pub(crate) expires: Option<String>,
+}
+
 /// `b24gate store`
 #[derive(Debug, Subcommand)]
 pub(crate) enum StoreCommand {
@@ -241,6 +305,7 @@ pub fn run() -> ExitCode {
         Command::Check => check::run(&cli.global),
         Command::Wait(options) => wait::run(&cli.global, options),
         Command::Portal(command) => portal::run(&cli.global, command),
+        Command::Client(command) => client::run(&cli.global, command),
         Command::Store(command) => store::run(&cli.global, command),
     }
     .into()

@@ -6,16 +6,24 @@
 //! requests read it without waiting.
 
 mod key;
+mod register;
 mod rules;
+mod way;
 
 pub use key::{Digest, Key};
+pub use register::{
+    Configured, DeedError, Known, Minted, Register, Source, Standing, Wish, described, nobody,
+};
 pub use rules::Rules;
+pub use way::{check_portals, path_portal};
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+
+use crate::metrics::ClientTally;
 
 /// A tool that may call.
 #[derive(Debug)]
@@ -32,6 +40,8 @@ pub struct Client {
     pub weight: u32,
     /// The longest time that its calls are held back, where that differs from the gateway's.
     pub max_wait: Option<Duration>,
+    /// What is counted of it; every key of it counts there.
+    pub tally: Arc<ClientTally>,
 }
 
 /// Everybody who may call, as requests see it.

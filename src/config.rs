@@ -13,6 +13,7 @@ mod portals;
 mod problem;
 mod secrets;
 mod sections;
+mod terms;
 mod values;
 
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod tests;
 
 pub use problem::{ConfigError, Fault, Problem};
 pub use secrets::unsafe_permissions;
+pub use terms::{client_name, expiry, lifetime, method_pattern, portal_named};
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -3,8 +3,10 @@
 //! Only the running gateway may write to the store, so `portal import` has to ask it. One line of
 //! JSON goes in, one comes out. The socket lies in a directory that no other user can enter.
 
+mod clients;
 mod message;
 
+pub use clients::{ClientRequest, NewKey, Shown};
 pub use message::{BackupView, LEDGER_MAX, Reply, Request};
 
 use std::fs::Permissions;
@@ -32,6 +34,9 @@ const LINE_MAX: usize = 64 * 1024;
 
 /// Longest answer, bytes; a line of a ledger has about 120, and there are at most a thousand.
 const REPLY_MAX: usize = 1024 * 1024;
+
+/// More than an answer that holds a key has, bytes.
+const KEY_REPLY: usize = 4 * 1024;
 
 /// How long a line may take to arrive: the other end is a command on this machine.
 const LINE: Duration = Duration::from_secs(10);
@@ -122,7 +127,9 @@ async fn answer(stream: UnixStream, desk: &Desk) -> io::Result<()> {
         },
         Err(error) => Reply::Refused(error.to_string()),
     };
-    let mut line = serde_json::to_vec(&reply)?;
+    // With room for a key, which must not be left behind where a buffer was too small.
+    let mut line = Zeroizing::new(Vec::with_capacity(KEY_REPLY));
+    serde_json::to_writer(&mut *line, &reply)?;
     line.push(b'\n');
     writer.write_all(&line).await?;
     writer.shutdown().await

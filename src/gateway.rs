@@ -190,11 +190,11 @@ impl Gateway {
                 match self.answer(inbound, &mut call, &settings).await {
                     Ok(then) => then,
                     Err(Stop::Gone) => {
-                        call.portal.tally.left();
+                        call.count_left();
                         Then::Close
                     }
                     Err(Stop::Refuse(refusal)) => {
-                        respond(inbound, &refusal, call.manner, Some(&call.portal)).await
+                        respond(inbound, &refusal, call.manner, Some(&call)).await
                     }
                 }
             }
@@ -280,7 +280,7 @@ async fn deliver<S: ClientStream>(
     if delivered == Delivered::Nothing {
         return Err(Stop::Refuse(forward::broken_off()));
     }
-    portal.tally.answered(reply.status);
+    call.count_answer(reply.status);
     let parks = delivered == Delivered::Whole && reply.keeps_open && !unread;
     let ended = if parks { conn.park(reply.idle_max) } else { Instant::now() };
     inbound.count_duration(ended);
@@ -320,14 +320,14 @@ fn hide<'p>(
     Ok(Some(&webhook.secret))
 }
 
-/// Sends an answer of the gateway's own to a request for `portal`, if it was for one.
+/// Sends an answer of the gateway's own to a request, which was a call if it got so far.
 async fn respond<S: ClientStream>(
     inbound: &mut Inbound<S>,
     refusal: &Refusal,
     manner: Manner,
-    portal: Option<&Portal>,
+    call: Option<&Call>,
 ) -> Then {
-    inbound.count_refusal(refusal, portal.map(|portal| &*portal.tally));
+    inbound.count_refusal(refusal, call);
     let id = answer::request_id(inbound.under_way.request_id.take().as_deref());
     inbound.under_way.reached = Reached::Client;
     tracing::debug!(code = refusal.kind.code(), request_id = id, "refused");

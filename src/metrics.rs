@@ -1,10 +1,12 @@
 //! The numbers people look at, in Prometheus' text format. Labels come from the configuration and
 //! from closed lists, never from requests.
 
+mod clients;
 mod histogram;
 mod traffic;
 mod words;
 
+pub use clients::ClientTally;
 pub use traffic::{Held, Level, PortalTally, Tally, Traffic};
 pub use words::{Guard, Replay};
 

@@ -6,6 +6,7 @@
 //! cannot put an older pair over a newer one.
 
 mod backup;
+mod clients;
 mod directory;
 mod journal;
 mod key;
@@ -18,6 +19,7 @@ mod sqlite;
 mod state;
 
 pub use backup::{After, Backup, BackupError, Older, Origin, Restore, Restored, Whereabouts};
+pub use clients::{ClientKey, ClientRules, ClientStore, KeptClient, KeptClients, KeptRules};
 pub use key::{Key, KeyError};
 pub use registry::{Arrived, Facts, INBOX_MAX, Letter, Person, Registry};
 pub use rekey::{RekeyError, Rekeyed, rekey};

@@ -1,4 +1,6 @@
-//! What is shown of portals, to commands, pages and programs alike; nothing here holds a secret.
+//! What is shown of portals and clients, to commands, pages and programs alike; nothing here holds a secret.
+
+pub mod clients;
 
 use std::sync::Arc;
 

@@ -49,7 +49,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("connect", &["portal", "credential", "store"]),
     ("gateway", &["audit", "ca", "client", "portal", "credential"]),
     ("control", &["audit", "views", "credential", "store"]),
-    ("views", &["portal", "credential", "store"]),
+    ("views", &["client", "portal", "credential", "store"]),
     ("client", &["store"]),
     ("audit", &[]),
     ("ca", &[]),

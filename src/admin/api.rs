@@ -43,6 +43,10 @@ impl Admin {
             Api::Description => Ok(door::page(StatusCode::OK, "application/json", DESCRIPTION)),
             Api::Session => Ok(ok(&json!({"csrf": self.csrf.expose()}))),
             Api::Events => Ok(ok(&json!({"events": self.means.connect.recent().all()}))),
+            Api::Clients => {
+                let views = views::clients::of_running(&self.means.clients).await;
+                Ok(ok(&json!({"clients": views, "lost": self.means.clients.are_lost()})))
+            }
             Api::Portals => {
                 let (portals, custody) = (&self.means.portals, &self.means.custody);
                 let views = views::all(portals, &**custody.store()).await;

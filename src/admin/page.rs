@@ -11,6 +11,7 @@ use crate::connect::{Form, Happening};
 use crate::credential::{Replace, unix_now};
 use crate::door::{self, Answer, Asked};
 use crate::views::PortalView;
+use crate::views::clients::{self, ClientView};
 
 use super::Admin;
 use super::api::is_kind;
@@ -29,6 +30,7 @@ struct Shown {
     csrf: String,
     reasons: Vec<String>,
     cards: Vec<Card>,
+    clients: Vec<Row>,
     events: Vec<Event>,
     calls: Calls,
     callback: String,
@@ -45,6 +47,17 @@ struct Card {
     advice: Option<&'static str>,
     expires: Option<Moment>,
     refreshed: Option<Moment>,
+}
+
+/// A client.
+#[derive(Debug, Serialize)]
+struct Row {
+    view: ClientView,
+    rules: String,
+    tone: &'static str,
+    advice: Option<String>,
+    expires: Option<Moment>,
+    used: Option<Moment>,
 }
 
 /// Something that happened.
@@ -77,8 +90,10 @@ impl Admin {
     async fn shown(&self) -> Shown {
         let now = unix_now();
         let views = self.portal_views().await;
+        let clients = clients::of_running(&self.means.clients).await;
         let events = self.means.connect.recent().all();
         Shown {
+            clients: clients.into_iter().map(|view| Row::new(view, now)).collect(),
             version: env!("CARGO_PKG_VERSION"),
             uptime: words::uptime(self.started.elapsed()),
             now,
@@ -131,6 +146,26 @@ impl Card {
             advice: words::advice(&view),
             expires: moment(view.expires_at),
             refreshed: moment(view.refreshed_at),
+            view,
+        }
+    }
+}
+
+impl Row {
+    fn new(view: ClientView, now: u64) -> Self {
+        let moment = |at: Option<u64>| at.map(|at| Moment::new(at, now));
+        let tone = match view.state.as_str() {
+            "ready" => "good",
+            "no key" => "idle",
+            "expired" => "warn",
+            _ => "bad",
+        };
+        Self {
+            rules: view.rules(),
+            tone,
+            advice: view.advice(),
+            expires: moment(view.expires_at),
+            used: moment(view.last_used_at),
             view,
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::client::Register;
 use crate::credential::{Custody, State};
 use crate::portal::{Closed, Portals};
 
@@ -14,12 +15,14 @@ pub struct Readiness {
     stopping: AtomicBool,
     portals: Arc<Portals>,
     custody: Arc<Custody>,
+    clients: Arc<Register>,
 }
 
 impl Readiness {
-    /// Ready as soon as the portals are, and while `custody` can write.
-    pub fn new(portals: Arc<Portals>, custody: Arc<Custody>) -> Self {
-        Self { stopping: AtomicBool::new(false), portals, custody }
+    /// Ready as soon as the portals are, while `custody` can write, and unless keys of clients were
+    /// lost.
+    pub fn new(portals: Arc<Portals>, custody: Arc<Custody>, clients: Arc<Register>) -> Self {
+        Self { stopping: AtomicBool::new(false), portals, custody, clients }
     }
 
     /// From now on: not ready, so that nobody sends new work.
@@ -36,6 +39,11 @@ impl Readiness {
         }
         if self.custody.is_store_failing() {
             reasons.push("the store cannot be written".to_owned());
+        }
+        if self.clients.are_lost() {
+            let lost = "the keys of clients were lost with the database: make them anew \
+                        (b24gate client add NAME)";
+            reasons.push(lost.to_owned());
         }
         for portal in self.portals.all() {
             let status = portal.status();

@@ -53,6 +53,8 @@ pub(super) enum Api {
     Session,
     /// `/events`
     Events,
+    /// `/clients`
+    Clients,
     /// `/portals`
     Portals,
     /// `/portals/{name}`
@@ -96,6 +98,7 @@ fn find_api(below: &str) -> Result<Api, Refusal> {
         ["openapi.json"] => Api::Description,
         ["session"] => Api::Session,
         ["events"] => Api::Events,
+        ["clients"] => Api::Clients,
         ["portals"] => Api::Portals,
         ["logins", id] => Api::Login(decode(id)?),
         ["portals", name] => Api::Portal(decode(name)?),

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::admin::Readiness;
+use crate::app::clients::Clients;
 use crate::connect::{Connect, Login, LoginId, OperateError, Outcome, Way};
 use crate::control::{BackupView, Desk, Reply, Request};
 use crate::credential::{Custody, Grant, Replace, State};
@@ -20,6 +21,7 @@ pub(super) struct Rooms {
     pub(super) store: (Arc<SqliteStore>, Origin),
     pub(super) connect: Arc<Connect>,
     pub(super) readiness: Arc<Readiness>,
+    pub(super) clients: Clients,
 }
 
 /// Answers what commands ask.
@@ -72,6 +74,7 @@ impl Rooms {
                 self.done(&portal, self.connect.set_disabled(&portal, disabled).await)
             }
             Request::Remove { portal } => self.done(&portal, self.connect.remove(&portal).await),
+            Request::Client(request) => self.clients.answer(request).await,
             Request::Readiness { portal } => Reply::Readiness(self.reasons(portal.as_deref())),
         }
     }

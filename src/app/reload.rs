@@ -158,6 +158,7 @@ impl App {
             tracing::error!(%error, "configuration NOT reloaded, the old one stays");
             return;
         }
+        self.clients.reconfigure(config.clients.clone()).await;
         let now = Arc::new(config);
         self.config.store(now.clone());
         if before.gateway.listen != now.gateway.listen

@@ -188,3 +188,34 @@ By default the key is b24gate.key in the state directory; a new one takes its pl
 configuration names the key (key_file or key_env), make the new one yourself:
   openssl rand -hex 32 > /etc/b24gate/new.key && chmod 600 /etc/b24gate/new.key
 Backups made before are sealed with the old key: make a new one.";
+
+pub(super) const CLIENT_HELP: &str = "\
+Examples:
+  b24gate client add erp                              the key of [clients.erp]
+  b24gate client add report --portal acme --read-only
+  b24gate client list
+  b24gate client rotate erp --overlap 1h
+  b24gate client remove report
+
+From the first client on a key that is not known is refused, for good. Calls without any key are let
+in unless require_key of [gateway] says otherwise.";
+
+pub(super) const CLIENT_ADD_HELP: &str = "\
+Examples:
+  b24gate client add erp
+  b24gate client add report --portal acme --method 'crm.*' --method '!*.delete' --expires 30d
+  b24gate client add report --read-only --json
+
+The key is printed once, with the lines that tools want; only its hash is kept. What a client may do
+stands in [clients.NAME] of the configuration, or where there is no such section, in these options.";
+
+pub(super) const CLIENT_ROTATE_HELP: &str = "\
+Examples:
+  b24gate client rotate erp                the old key is refused from now on
+  b24gate client rotate erp --overlap 1h   it works for another hour";
+
+pub(super) const CLIENT_REMOVE_HELP: &str = "\
+Examples:
+  b24gate client remove erp
+
+Its keys are refused from the moment on that the command returns, also on connections that are open.";

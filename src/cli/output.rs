@@ -10,6 +10,13 @@ pub(crate) fn say(line: &str) {
     drop(writeln!(io::stdout(), "{line}"));
 }
 
+/// Prints what must not get lost.
+pub(crate) fn print_all(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
 /// Prints what went wrong. Nothing stands before a file and its line, so that editors can follow.
 pub(crate) fn complain(lines: &str) {
     drop(writeln!(io::stderr(), "{lines}"));

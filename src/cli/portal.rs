@@ -5,12 +5,12 @@ mod connect;
 mod import;
 mod operate;
 mod show;
-mod table;
 
 use std::path::Path;
 
 use self::connect::Browser;
 use self::operate::Deed;
+pub(super) use self::show::{came_by_itself, distance};
 use super::output::{Failure, chain, failed, finish};
 use super::{Exit, Global, PortalCommand, control_runtime};
 use crate::config::Config;
@@ -19,7 +19,7 @@ use crate::credential::Replace;
 use crate::store::{OpenError, SqliteStore, StateDirectory, StateError};
 
 /// The command was used in a wrong way.
-const USAGE: u8 = 2;
+pub(super) const USAGE: u8 = 2;
 
 /// Connects portals and looks at them.
 pub(super) fn run(global: &Global, command: &PortalCommand) -> Exit {
@@ -63,7 +63,7 @@ pub(super) fn run(global: &Global, command: &PortalCommand) -> Exit {
 }
 
 /// The gateway's answer, if one runs; its refusals are failures.
-async fn ask(state: &Path, request: &Request) -> Result<Option<Reply>, Failure> {
+pub(super) async fn ask(state: &Path, request: &Request) -> Result<Option<Reply>, Failure> {
     match control::ask(state, request).await {
         Ok(Some(Reply::Refused(text))) => Err(failed(format!("the gateway refuses: {text}"))),
         Ok(reply) => Ok(reply),
@@ -79,7 +79,10 @@ async fn ask_running(state: &Path, request: &Request) -> Result<Reply, Failure> 
     })
 }
 
-async fn open(config: &Config, state: &Path) -> Result<(StateDirectory, SqliteStore), Failure> {
+pub(super) async fn open(
+    config: &Config,
+    state: &Path,
+) -> Result<(StateDirectory, SqliteStore), Failure> {
     let state = StateDirectory::open(state).map_err(|error| {
         let hint = match error {
             StateError::Locked { .. } => ", which does not answer on its control socket",
@@ -108,7 +111,7 @@ fn known(config: &Config, name: &str) -> Result<(), Failure> {
     Err(Failure { code: USAGE, text })
 }
 
-fn unclear() -> Failure {
+pub(super) fn unclear() -> Failure {
     failed("the gateway's answer is not clear")
 }
 

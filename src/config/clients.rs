@@ -5,15 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use time::{Date, Month, OffsetDateTime, Time, UtcOffset};
 use toml::de::DeValue;
-use toml::value::Offset;
 
 use super::document::{Findings, Flaws, Reported};
 use super::portals::Named;
 use super::values::{Value, echo};
 use super::{AllowUids, Audit, Client, Portal, ServerTls};
-use super::{document, secrets, values};
+use super::{document, secrets, terms, values};
 
 /// Every `[clients.NAME]`; portals are checked against `known`, unless `open` says that portals may
 /// come by themselves.
@@ -163,40 +161,15 @@ fn portal(
     Err(format!("there is no section [portals.NAME] for {given}{hint}").into())
 }
 
-/// `crm.*`, `!*.delete`: the letters of methods, `*` for any number of them, `!` in front.
 fn method(value: &Value<'_>) -> Result<String, Flaws> {
     let given = values::plain(value)?;
-    let pattern = given.strip_prefix('!').unwrap_or(given);
-    let sound = |byte: u8| byte.is_ascii_alphanumeric() || b"._*".contains(&byte);
-    if pattern.is_empty() || pattern.len() > PATTERN_MAX || !pattern.bytes().all(sound) {
-        return Err(format!(
-            "{} is not a pattern of methods; write \"crm.*\", or \"!*.delete\" for what is forbidden",
-            echo(given)
-        )
-        .into());
-    }
+    terms::method_pattern(given)?;
     Ok(given.to_owned())
 }
 
-/// A TOML date (the beginning of that day, UTC) or a date with a time.
 fn moment(value: &Value<'_>) -> Result<u64, Flaws> {
-    let form = || Flaws::from("must be a date without quotes, such as 2027-01-31");
-    let DeValue::Datetime(given) = value.get_ref() else { return Err(form()) };
-    let date = given.date.ok_or_else(form)?;
-    let month = Month::try_from(date.month).map_err(|_ignored| form())?;
-    let date = Date::from_calendar_date(i32::from(date.year), month, date.day)
-        .map_err(|_ignored| form())?;
-    let time = given.time.map_or(Ok(Time::MIDNIGHT), |time| {
-        Time::from_hms(time.hour, time.minute, time.second.unwrap_or(0)).map_err(|_ignored| form())
-    })?;
-    let offset = match given.offset {
-        Some(Offset::Custom { minutes }) => {
-            UtcOffset::from_whole_seconds(i32::from(minutes) * 60).map_err(|_ignored| form())?
-        }
-        Some(Offset::Z) | None => UtcOffset::UTC,
-    };
-    let moment = OffsetDateTime::new_in_offset(date, time, offset).unix_timestamp();
-    u64::try_from(moment).map_err(|_ignored| form())
+    let DeValue::Datetime(given) = value.get_ref() else { return Err(NO_DATE.into()) };
+    terms::moment(given).ok_or_else(|| NO_DATE.into())
 }
 
 fn weight(value: &Value<'_>) -> Result<u32, Flaws> {
@@ -209,8 +182,7 @@ fn weight(value: &Value<'_>) -> Result<u32, Flaws> {
         .ok_or_else(|| format!("{number} is out of bounds; it goes from 1 to {WEIGHT_MAX}").into())
 }
 
-/// Longer than any method.
-const PATTERN_MAX: usize = 200;
+const NO_DATE: &str = "must be a date without quotes, such as 2027-01-31";
 /// More than that is another priority, not another share.
 const WEIGHT_MAX: u32 = 100;
 /// As for the gateway.

@@ -6,6 +6,7 @@ use toml::de::{DeTable, DeValue};
 use super::document::{Findings, Place, Table, homes, nearest};
 use super::keys::{self, Section};
 use super::portals::Named;
+use super::terms::client_name;
 use super::values::echo;
 
 /// The sections of a file; one that is left out is empty.
@@ -71,7 +72,9 @@ fn named<'i>(
             found.report(&Place::section(section, offset), text);
             continue;
         };
-        if let Err(text) = check_name(&name) {
+        let checked =
+            if section == keys::CLIENT.name { client_name(&name) } else { check_name(&name) };
+        if let Err(text) = checked {
             found.report(&Place::section(section, offset), text);
         }
         let title = format!("{section}.{}", name.escape_debug());
@@ -125,7 +128,7 @@ fn unknown(
 }
 
 /// Names appear in URLs, host names and file names, so they are what all three allow.
-fn check_name(name: &str) -> Result<(), String> {
+pub(super) fn check_name(name: &str) -> Result<(), String> {
     let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let long = name.len() > NAME_BYTES_MAX;
     if name.is_empty() || long || name.starts_with('-') || !name.chars().all(valid) {

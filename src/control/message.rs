@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
+use crate::control::clients::{ClientRequest, NewKey};
 use crate::credential::{Admitted, Grant, Secret, unix_now};
+use crate::views::clients::ClientView;
 use crate::views::{Details, PortalView};
 
 /// Lines of a ledger that are told at most.
@@ -79,6 +81,8 @@ pub enum Request {
         /// Of calls to this portal only.
         portal: Option<String>,
     },
+    /// About clients.
+    Client(ClientRequest),
 }
 
 /// The gateway's answer.
@@ -114,6 +118,20 @@ pub enum Reply {
     Done,
     /// What stands in the way, a line each; nothing when calls can be served.
     Readiness(Vec<String>),
+    /// The clients.
+    Clients {
+        /// By name.
+        clients: Vec<ClientView>,
+        /// Whether keys were lost with the database.
+        lost: bool,
+    },
+    /// A key, which is told once.
+    Key(NewKey),
+    /// The client's keys are refused from now on, durably.
+    ClientRemoved {
+        /// Whether the configuration still describes it.
+        described: bool,
+    },
     /// Why not, in a sentence.
     Refused(String),
 }
@@ -173,6 +191,10 @@ impl Request {
             Some("enable") => Ok(Self::SetDisabled { portal: portal?, disabled: false }),
             Some("remove") => Ok(Self::Remove { portal: portal? }),
             Some("readiness") => Ok(Self::Readiness { portal: portal.ok() }),
+            Some(deed) if deed.starts_with("client ") => {
+                let deed = deed.strip_prefix("client ").unwrap_or_default();
+                ClientRequest::parse(deed, &request).map(Self::Client)
+            }
             _ => Err("the request is none that this gateway knows".to_owned()),
         }
     }
@@ -197,6 +219,7 @@ impl Request {
                 json!({"do": what, "portal": portal})
             }
             Self::Remove { portal } => json!({"do": "remove", "portal": portal}),
+            Self::Client(request) => request.to_json(),
             Self::Readiness { portal } => json!({"do": "readiness", "portal": portal}),
             Self::Import { portal, grant, replace } => json!({
                 "do": "import",

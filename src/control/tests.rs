@@ -4,7 +4,7 @@ use tokio::io::AsyncReadExt as _;
 
 use super::*;
 use crate::credential::{Admitted, ChainId, Generation, Grant, Secret, State};
-use crate::store::{Facts, LedgerEntry, Record, StoreError, StoredCredential};
+use crate::store::{ClientRules, Facts, LedgerEntry, Record, StoreError, StoredCredential};
 use crate::views::{ChainView, Details, PortalView, Role};
 
 fn view(name: &str) -> PortalView {
@@ -82,10 +82,61 @@ fn desk(taken: &Taken) -> Desk {
                 Request::SetDisabled { portal, disabled: true } if portal == "acme" => Reply::Done,
                 Request::Remove { portal } if portal == "beta" => Reply::Done,
                 Request::Readiness { portal } => Reply::Readiness(portal.into_iter().collect()),
+                Request::Client(request) => clients_desk(request),
                 other => Reply::Refused(format!("{other:?}")),
             }
         })
     })
+}
+
+/// Answers with what it was asked.
+fn clients_desk(request: ClientRequest) -> Reply {
+    match request {
+        ClientRequest::List => Reply::Clients { clients: Vec::new(), lost: true },
+        ClientRequest::Add { name, rules } => {
+            let portal = rules.and_then(|rules| rules.portals).map(|names| names.concat());
+            let key = Shown(Secret::new(format!("K-canary-{name}")));
+            Reply::Key(NewKey { key, addresses: vec!["unix:/s".to_owned()], portal })
+        }
+        ClientRequest::Rotate { name, overlap } => Reply::Refused(format!("{name} {overlap:?}")),
+        ClientRequest::Remove { name } => Reply::ClientRemoved { described: name == "erp" },
+    }
+}
+
+#[tokio::test]
+async fn what_is_said_of_clients_travels_as_it_was_meant_and_a_key_is_not_printed() {
+    let (state, _) = served().await;
+    let state = state.path();
+    let ask = |request| ask_in(state, Request::Client(request));
+    let name = || "erp".to_owned();
+    let rules = ClientRules {
+        portals: Some(vec!["acme".to_owned()]),
+        methods: vec!["!a.*".to_owned()],
+        read_only: true,
+        expires_at: Some(7),
+    };
+    assert_eq!(ask(ClientRequest::List).await, Reply::Clients { clients: Vec::new(), lost: true });
+    for (rules, portal) in [(None, None), (Some(rules), Some("acme".to_owned()))] {
+        let reply = ask(ClientRequest::Add { name: name(), rules }).await;
+        assert!(!format!("{reply:?}").contains("canary"), "{reply:?}");
+        let key = Shown(Secret::new("K-canary-erp"));
+        let wanted = NewKey { key, addresses: vec!["unix:/s".to_owned()], portal };
+        assert_eq!(reply, Reply::Key(wanted));
+    }
+    for overlap in [None, Some(3_600)] {
+        let reply = ask(ClientRequest::Rotate { name: name(), overlap }).await;
+        assert_eq!(reply, Reply::Refused(format!("erp {overlap:?}")));
+    }
+    let removed = ask(ClientRequest::Remove { name: name() }).await;
+    assert_eq!(removed, Reply::ClientRemoved { described: true });
+    for (line, told) in [
+        (r#"{"do":"client add"}"#, "no client is named"),
+        (r#"{"do":"client add","client":"a","rules":{"methods":[]}}"#, "the rules are of no use"),
+        (r#"{"do":"client erase","client":"a"}"#, "none that this gateway knows"),
+    ] {
+        let answer = raw(state, format!("{line}\n").as_bytes()).await;
+        assert!(answer.contains(told), "{line}: {answer}");
+    }
 }
 
 async fn ask_in(state: &Path, request: Request) -> Reply {

@@ -3,9 +3,10 @@
 use tokio::time::Instant;
 
 use crate::error::{Kind, Refusal, Sign};
+use crate::gateway::admit::Call;
 use crate::gateway::answer::Timing;
 use crate::gateway::inbound::Inbound;
-use crate::metrics::{Guard, PortalTally};
+use crate::metrics::Guard;
 
 impl<S> Inbound<S> {
     /// What the gateway itself has added before the portal's answer can go on: neither the portal,
@@ -26,16 +27,34 @@ impl<S> Inbound<S> {
     }
 
     /// A request that the gateway answers by itself.
-    pub(crate) fn count_refusal(&mut self, refusal: &Refusal, portal: Option<&PortalTally>) {
+    pub(crate) fn count_refusal(&mut self, refusal: &Refusal, call: Option<&Call>) {
         let (status, _) = refusal.kind.status();
-        match portal {
-            Some(portal) => portal.answered(status),
+        match call {
+            Some(call) => call.count_answer(status),
             None => self.tally.answered(status),
         }
         if let Some(guard) = guard(refusal) {
             self.tally.rejected(guard);
         }
         self.count_duration(Instant::now());
+    }
+}
+
+impl Call {
+    /// It was answered: a client's answers are counted with the client.
+    pub(crate) fn count_answer(&self, status: u16) {
+        match &self.caller.client {
+            None => self.portal.tally.answered(status),
+            Some(client) => client.tally.answered(&self.portal.tally, &self.portal.name, status),
+        }
+    }
+
+    /// Whoever called has left before there was an answer.
+    pub(crate) fn count_left(&self) {
+        match &self.caller.client {
+            None => self.portal.tally.left(),
+            Some(client) => client.tally.left(&self.portal.tally, &self.portal.name),
+        }
     }
 }
 

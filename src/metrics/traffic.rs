@@ -12,6 +12,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
+use super::clients::ClientTally;
 use super::histogram::{Count, Histogram, Sum};
 use super::words::{self, Guard, KINDS, NONE, Replay};
 
@@ -20,6 +21,7 @@ use super::words::{self, Guard, KINDS, NONE, Replay};
 pub struct Traffic {
     workers: Mutex<Vec<Arc<Tally>>>,
     portals: Mutex<BTreeMap<String, Listed>>,
+    clients: Mutex<BTreeMap<String, Weak<ClientTally>>>,
 }
 
 /// What one worker counts; no other thread writes here.
@@ -76,6 +78,16 @@ impl Traffic {
         portals.insert(name.to_owned(), listed);
         tally
     }
+
+    /// Cells for a client; as with portals, they last as long as somebody holds them.
+    pub fn client(&self, name: &str) -> Arc<ClientTally> {
+        let mut clients = lock(&self.clients);
+        clients.retain(|_, tally| tally.strong_count() > 0);
+        let known = clients.get(name).and_then(Weak::upgrade);
+        let tally = known.unwrap_or_default();
+        clients.insert(name.to_owned(), Arc::downgrade(&tally));
+        tally
+    }
 }
 
 impl Tally {
@@ -119,14 +131,14 @@ impl Tally {
 }
 
 impl PortalTally {
-    /// A call was answered.
+    /// A call of nobody known was answered.
     pub fn answered(&self, status: u16) {
         if let Some(count) = self.answers.get(words::place_of(status)) {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// The client of a call has left before there was an answer.
+    /// The client of a call, nobody known, has left before there was an answer.
     pub fn left(&self) {
         if let Some(count) = self.answers.get(NONE) {
             count.fetch_add(1, Ordering::Relaxed);
@@ -162,7 +174,9 @@ impl Collector for Traffic {
                 Some((name.clone(), listed.tally.upgrade()?, level))
             })
             .collect();
-        encode_requests(&mut encoder, &workers, &portals)?;
+        let named = |(name, tally): (&String, &Weak<_>)| Some((name.clone(), tally.upgrade()?));
+        let clients: Vec<_> = lock(&self.clients).iter().filter_map(named).collect();
+        encode_requests(&mut encoder, &workers, &portals, &clients)?;
         encode_workers(&mut encoder, &workers)?;
         encode_portals(&mut encoder, &portals)
     }
@@ -172,25 +186,29 @@ fn encode_requests(
     encoder: &mut DescriptorEncoder<'_>,
     workers: &[Arc<Tally>],
     portals: &[(String, Arc<PortalTally>, f64)],
+    clients: &[(String, Arc<ClientTally>)],
 ) -> fmt::Result {
-    let help = "Requests by portal and by the status that the client got";
+    let help = "Requests by portal, by client and by the status that the client got";
     let mut family = encoder.encode_descriptor("requests", help, None, MetricType::Counter)?;
-    let mut line = |portal: &str, place, value: u64| {
+    let mut line = |portal: &str, client: &str, place, value: u64| {
         if value == 0 {
             return Ok(());
         }
         let status = words::status_word(place);
-        let labels = [("portal", portal), ("client", ANONYMOUS), ("status", status.as_str())];
+        let labels = [("portal", portal), ("client", client), ("status", status.as_str())];
         count(&mut family, &labels, value)
     };
     for place in 0..KINDS {
         let unrouted = |tally: &Arc<Tally>| tally.unrouted.get(place).map_or(0, Count::get);
-        line("", place, workers.iter().map(unrouted).sum())?;
+        line("", ANONYMOUS, place, workers.iter().map(unrouted).sum())?;
     }
     for (name, tally, _) in portals {
         for (place, value) in tally.answers.iter().enumerate() {
-            line(name, place, value.load(Ordering::Relaxed))?;
+            line(name, ANONYMOUS, place, value.load(Ordering::Relaxed))?;
         }
+    }
+    for (name, tally) in clients {
+        tally.each(&mut |portal, place, value| line(portal, name, place, value))?;
     }
     Ok(())
 }

@@ -73,6 +73,11 @@ impl Journal {
         Self { files: Arc::new(files), sealer, identity }
     }
 
+    /// Fails when the store's files are not where they were.
+    pub(super) async fn check_in_place(&self) -> Result<(), StoreError> {
+        Ok(self.run(Files::check_in_place).await??)
+    }
+
     /// Makes sure that the store's files are where they were, and makes room for an answer.
     pub(super) async fn prepare(&self, link: Link<'_>) -> Result<(), StoreError> {
         let name = name(link.portal, link.chain);

@@ -1,8 +1,9 @@
 //! The statements that write to the SQLite store. Each function runs inside a transaction that its
 //! caller begins and commits; reading is in `rows/load.rs` and
 //! `rows/look.rs`, who sits where in `rows/seats.rs`, what is not about chains in `rows/facts.rs`
-//! and `rows/inbox.rs`.
+//! `rows/clients.rs` and `rows/inbox.rs`.
 
+pub(super) mod clients;
 pub(super) mod facts;
 pub(super) mod inbox;
 mod load;

@@ -4,6 +4,7 @@
 //! all the work, so writers never meet; what belongs together is one transaction, and every write
 //! after an exchange carries the generation it started from in its `WHERE`.
 
+mod clients;
 mod damage;
 mod error;
 mod open;
@@ -23,6 +24,7 @@ use sqlx::{Sqlite, SqliteConnection};
 
 use crate::config::{Endpoint, Inject};
 use crate::credential::{ChainId, Generation, Grant, Link, RawAnswer, Secret, State};
+use crate::store::clients::Closing;
 use crate::store::journal::{Journal, Pair};
 use crate::store::rows;
 use crate::store::sealed::Sealer;
@@ -36,6 +38,7 @@ pub struct SqliteStore {
     pub(super) pool: SqlitePool,
     pub(super) sealer: Arc<Sealer>,
     journal: Journal,
+    closing: Arc<Closing>,
 }
 
 impl SqliteStore {

@@ -2,6 +2,7 @@
 //! byte that came out anywhere is searched for every secret that was in play.
 
 mod imports;
+mod keys;
 mod search;
 
 use std::collections::{BTreeSet, HashSet};
@@ -25,12 +26,13 @@ const CLIENT_SECRET: &str = "S-canary+/=&~7Hq2mZ0secret";
 const CLIENTS_OWN: &str = "C-canary+/=&~9Xw4kB1stale";
 
 /// What an operator, a browser and a program get to read.
-const PAGES: [&str; 11] = [
+const PAGES: [&str; 12] = [
     "/",
     "/livez",
     "/readyz",
     "/metrics",
     "/nothing",
+    "/api/v1/clients",
     "/api/v1/portals",
     "/api/v1/portals/acme",
     "/api/v1/portals/acme/chains",
@@ -216,6 +218,7 @@ impl Run {
         let pair = json!({"access_token": access_token, "refresh_token": refresh_token});
         for request in [
             json!({"do": "list"}),
+            json!({"do": "client list"}),
             json!({"do": "show", "portal": "acme", "ledger": 1000}),
             json!({"do": "show", "portal": refresh_token}),
             json!({"do": "import", "portal": "nobody", "grant": pair}),
@@ -293,7 +296,7 @@ impl Run {
         ];
         for (number, token) in self.tokens.iter().enumerate() {
             // The signature: what stands before it is the same in all tokens of a portal.
-            let tail = token.get(token.len() - 32..).unwrap();
+            let tail = token.get(token.len().saturating_sub(32)..).unwrap();
             needles.push(Needle::of(format!("token {number}"), tail));
         }
         needles
@@ -332,6 +335,7 @@ async fn no_secret_comes_out_anywhere_in_any_disguise() {
     run.calls(&gate).await;
     run.portal_faults(&gate).await;
     run.oauth_faults(&gate).await;
+    run.client(&gate).await;
     run.control_socket().await;
     for arguments in [&["portal", "list"][..], &["portal", "show", "acme"], &["check"], &["serve"]]
     {

@@ -29,6 +29,7 @@ mod imported; // a pair that the operator brings
 mod installs; // a page that a browser posts makes a credential, or a portal
 mod installs_forged; // what anybody can post
 mod installs_support; // forms as browsers and Bitrix24's servers post them
+mod keys; // who is given a key, and what becomes of it
 mod life; // starts, stops, reloads, commands beside a running gateway
 mod login; // by a browser, from the link to the stored pair
 mod memory; // bodies larger than memory

@@ -9,6 +9,7 @@ fn shown(cards: Vec<PortalView>) -> Shown {
         reasons: Vec::new(),
         calls: Calls::of(&["http://127.0.0.1:8024".to_owned()], &cards),
         cards: cards.into_iter().map(|view| Card::new(view, 100)).collect(),
+        clients: Vec::new(),
         events: Vec::new(),
         callback: "http://localhost:8026".to_owned(),
     }

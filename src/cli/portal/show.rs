@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::table::{cell, table};
 use super::{Failure, ask, chain, failed, known, open, unclear};
+use crate::cli::table::{cell, table};
 use crate::config::{Access, Config};
 use crate::control::{Reply, Request};
 use crate::credential::{State, Status, unix_now, utc};
@@ -90,7 +90,7 @@ fn view(config: &Config, name: &str, record: Option<&Record>) -> PortalView {
 }
 
 /// Whether it is served though the configuration does not name it.
-pub(super) fn came_by_itself(config: &Config, record: &Record) -> bool {
+pub(in crate::cli) fn came_by_itself(config: &Config, record: &Record) -> bool {
     record.facts.arrived.is_some() && !config.portals.contains_key(&record.portal)
 }
 
@@ -241,7 +241,7 @@ fn ledger(entries: &[LedgerEntry]) -> String {
 }
 
 /// How far `at` is from `now`, both unix seconds: `in 59 min`, `3 h ago`.
-pub(super) fn distance(at: u64, now: u64) -> String {
+pub(in crate::cli) fn distance(at: u64, now: u64) -> String {
     let seconds = at.abs_diff(now);
     let span = match seconds {
         0..120 => format!("{seconds} s"),

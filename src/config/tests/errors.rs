@@ -1,12 +1,14 @@
 //! Every mistake is told with its file, its line, its key and the mend.
 
 mod alerts;
+mod clients;
 mod listeners;
 mod portals;
 
 use super::super::{Config, ConfigError};
 use super::{APP, PORTAL, parse};
 use alerts::ALERTS;
+use clients::CLIENTS;
 use listeners::LISTENERS;
 use portals::{APPS, PORTALS, SECTIONS};
 
@@ -57,6 +59,19 @@ fn mistakes_in_portals_are_told_with_line_key_and_mend() {
 #[test]
 fn mistakes_in_apps_are_told_with_line_key_and_mend() {
     check("", APPS);
+}
+
+#[test]
+fn mistakes_in_clients_are_told_with_line_key_and_mend() {
+    check(&format!("{APP}{PORTAL}"), CLIENTS);
+}
+
+#[test]
+fn a_client_may_be_of_a_portal_that_will_come_by_itself() {
+    let open = APP.replace("[apps.main]", "[apps.main]\naccept_installs = true");
+    let config = parse(&format!("{open}[clients.erp]\nportals = [\"new.bitrix24.com\"]\n"));
+    let erp = config.unwrap().clients["erp"].clone();
+    assert_eq!(erp.portals.as_deref(), Some(&["new.bitrix24.com".to_owned()][..]));
 }
 
 #[test]

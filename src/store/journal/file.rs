@@ -88,10 +88,12 @@ impl Files {
         lock(&self.slot(chain)).file = file;
     }
 
+    pub(super) fn check_in_place(&self) -> Result<(), StateError> {
+        self.marks.iter().try_for_each(Mark::check)
+    }
+
     pub(super) fn prepare(&self, name: &str, chain: ChainId) -> Result<(), StateError> {
-        for mark in &self.marks {
-            mark.check()?;
-        }
+        self.check_in_place()?;
         let slot = self.slot(chain);
         let mut slot = lock(&slot);
         // By its name each time: an open descriptor may be one of a file that was removed.

@@ -13,6 +13,7 @@ use sqlx::{ConnectOptions as _, SqlSafeStr as _};
 
 use crate::config;
 use crate::credential::{Generation, Secret};
+use crate::store::clients::Closing;
 use crate::store::directory::{Directory, Mark, Missing};
 use crate::store::journal::{self, Identity, Journal};
 use crate::store::key::{Key, KeyError, Sealed, origin};
@@ -25,10 +26,11 @@ use crate::store::sqlite::{OpenError, SqliteStore};
 use crate::store::{StateDirectory, StoreError};
 
 /// Every step of the schema, oldest first; a published step never changes.
-pub(super) const MIGRATIONS: [(i64, &str, &str); 3] = [
+pub(super) const MIGRATIONS: [(i64, &str, &str); 4] = [
     (1, "custody", include_str!("../migrations/0001_custody.sql")),
     (2, "spares", include_str!("../migrations/0002_spares.sql")),
     (3, "ways_in", include_str!("../migrations/0003_ways_in.sql")),
+    (4, "clients", include_str!("../migrations/0004_clients.sql")),
 ];
 
 /// How long a statement waits for a backup tool that reads the file.
@@ -119,7 +121,8 @@ impl SqliteStore {
         let marks = [state.path(), &path, slots.path()].map(Mark::of);
         let marks = marks.into_iter().collect::<Result<_, _>>()?;
         let journal = Journal::new(slots, marks, spool, Arc::clone(&sealer), identity);
-        Ok(Self { pool, sealer, journal })
+        let closing = Arc::new(Closing::new(Directory::open_private(state.path())?));
+        Ok(Self { pool, sealer, journal, closing })
     }
 
     /// Whether there is a database to open in `state`; makes nothing.

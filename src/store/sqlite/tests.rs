@@ -1,4 +1,5 @@
 mod arriving;
+mod clients;
 mod corruption;
 mod damage;
 mod inbox;

@@ -93,23 +93,18 @@ pub(super) const LISTENERS: &[Row] = &[
         &["\"1h\" is out of bounds; it goes from 0s to 10m"],
     ),
     ("[gateway]\nportal_timeout = \"0s\"", 2, "gateway", &["it goes from 100ms to 1h"]),
+    ("[gateway]\nrequire_key = \"yes\"", 2, "gateway", &["require_key: must be true or false"]),
     (
-        "[gateway]\nrequire_key = true",
+        "[gateway]\nallow_uids = []",
         2,
         "gateway",
-        &["require_key other than false is not supported by this version"],
+        &["allow_uids: is empty, so that nobody could connect"],
     ),
     (
-        "[gateway]\nallow_uids = [\"self\"]",
+        "[gateway]\ntls = { cert = \"c\" }",
         2,
         "gateway",
-        &["allow_uids other than \"any\" is not supported by this version"],
-    ),
-    (
-        "[gateway]\ntls = { cert = \"c\", key = \"k\" }",
-        2,
-        "gateway",
-        &["tls is not supported by this version"],
+        &["tls: must be a table such as { cert = \"tls.pem\", key = \"tls.key\" }"],
     ),
     (
         "[admin]\nlisten = \"0.0.0.0:8025\"",

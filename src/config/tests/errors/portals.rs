@@ -9,7 +9,7 @@ pub(super) const SECTIONS: &[Row] = &[
         "[xyzzy]\n",
         1,
         "xyzzy",
-        &["there are [gateway], [admin], [callback], [store], [alerts], [apps.NAME]"],
+        &["there are [gateway], [admin], [callback], [store], [audit], [alerts], [apps.NAME]"],
     ),
     ("gateway = 1\n", 1, "gateway", &["must be a section; write [gateway] on a line of its own"]),
     ("[[portals]]\nurl = 1", 1, "portals", &["write [portals.NAME]"]),

@@ -100,7 +100,7 @@ async fn a_database_of_version_2_goes_on_with_all_it_has() {
 
     // What was brought up to date is what a new one is: it is not taken for a damaged one.
     let (_state, store) = home.open().await;
-    assert_eq!(version(&home).await, 3);
+    assert_eq!(version(&home).await, 4);
     let records = store.load().await.unwrap();
     assert!(records[0].arriving[0].as_ref().unwrap().refresh.matches("R-canary-5"));
     assert!(records[0].facts.application_token.as_ref().unwrap().matches("T"));
