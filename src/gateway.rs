@@ -5,6 +5,7 @@
 
 mod admit;
 mod answer;
+mod batch;
 mod body;
 mod buffer;
 mod caller;
@@ -55,6 +56,7 @@ use crate::failpoint;
 use crate::gateway::admit::{Call, Turned};
 use crate::gateway::answer::Manner;
 use crate::gateway::body::{Body, Bounds};
+use crate::gateway::caller::Ask;
 use crate::gateway::forward::Forward;
 use crate::gateway::guard::{Guarded, Panicked, Reached, UnderWay};
 use crate::gateway::head::Framing;
@@ -190,11 +192,15 @@ impl Gateway {
                 match self.answer(inbound, &mut call, &settings).await {
                     Ok(then) => then,
                     Err(Stop::Gone) => {
-                        call.count_left();
+                        if call.settled().is_some() {
+                            call.count_left();
+                        }
                         Then::Close
                     }
                     Err(Stop::Refuse(refusal)) => {
-                        respond(inbound, &refusal, call.manner, Some(&call)).await
+                        let settled = call.settled().is_some().then_some(&call);
+                        respond(inbound, &refusal, call.manner, settled).await
+                    }
                     }
                 }
             }
@@ -215,12 +221,18 @@ impl Gateway {
         let keeps_open = !call.manner.close;
         // Until the body is known to be read, an answer of our own must end the connection.
         call.manner.close |= call.framing != Framing::None;
-        let portal = call.portal.clone();
-        if let Some(closed) = portal.standing.closed() {
-            return Err(Stop::Refuse(self.closed(&portal, closed)));
+        if call.settled().is_some()
+            && let Some(closed) = call.portal.standing.closed()
+        {
+            return Err(Stop::Refuse(self.closed(&call.portal, closed)));
         }
         let bounds = self.bounds(settings);
         let mut body = Body::gather(inbound, call.framing, &bounds, call.expects_continue).await?;
+        if call.ask != Ask::Nothing {
+            // Boxed: this future is part of every request, and few get here.
+            Box::pin(self.ask(inbound, call, &mut body, settings)).await?;
+        }
+        let portal = call.portal.clone();
         call.manner.close = !keeps_open || matches!(body, Body::Upload(_));
         call.head.delimit(body.framing());
         if matches!(body, Body::Memory { .. }) {

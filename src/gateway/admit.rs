@@ -6,7 +6,7 @@ use crate::config;
 use crate::error::{Kind, Refusal};
 use crate::gateway::Gateway;
 use crate::gateway::answer::Manner;
-use crate::gateway::caller::Caller;
+use crate::gateway::caller::{Ask, Caller, Recognised};
 use crate::gateway::head::{self, FIELDS_MAX, Framing, Head, Verb, Version};
 use crate::gateway::outgoing::{Asked, Outgoing};
 use crate::gateway::route::{Api, Target};
@@ -17,6 +17,7 @@ use crate::portal::{Holder, Portal, Site};
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) caller: Caller,
+    pub(crate) ask: Ask,
     pub(crate) portal: Arc<Portal>,
     pub(crate) site: Arc<Site>,
     pub(crate) head: Outgoing,
@@ -27,6 +28,7 @@ pub(crate) struct Call {
     /// `/rest/download` answers files of any type.
     pub(crate) is_download: bool,
     pub(crate) content_type: Option<Vec<u8>>,
+    pub(crate) unclear_body: bool,
     pub(crate) request_id: Option<Vec<u8>>,
 }
 
@@ -82,15 +84,29 @@ impl Gateway {
         let host = asked.provenance.admit(head, authority, &wall)?;
         let target = target?;
         manner.xml = target.wants_xml();
-        let portal = target.choose(&self.portals, asked.portal, &host)?;
-        if matches!(portal.holder, Holder::IncomingWebhook(_)) {
+        let keys_matter = settings.require_key || !self.clients.is_open();
+        let Recognised { client, in_body } = if keys_matter {
+            self.recognise(&target, asked, framing, settings)?
+        } else {
+            Recognised::default()
+        };
+        let named = target.named(&self.portals, asked.portal, &host)?;
+        let portal_is_named = named.is_some();
+        let portal = if in_body {
+            self.portal_until_known(named)?
+        } else {
+            self.portal_for(named, client.as_deref())?
+        };
+        let may_change = in_body && !portal_is_named;
+        if may_change || matches!(portal.holder, Holder::IncomingWebhook(_)) {
             // What repeats the path of such a call has to be found in its answer.
             asked.only_plain();
         }
         let site = Arc::clone(&portal.site());
         let outgoing = Outgoing::prepare(head, &target, asked, &site.authority);
-        Ok(Call {
-            caller: Caller::default(),
+        let mut call = Call {
+            caller: Caller { client, uid: None },
+            ask: if in_body { Ask::Key { portal_is_named } } else { Ask::Nothing },
             head: outgoing,
             api: target.api,
             framing,
@@ -98,10 +114,15 @@ impl Gateway {
             expects_continue: asked.expects_continue && head.version == Version::Http11,
             is_download: is_download(target.method),
             content_type: asked.content_type.map(<[u8]>::to_vec),
+            unclear_body: asked.unclear_body,
             request_id: asked.request_id.map(<[u8]>::to_vec),
             portal,
             site,
-        })
+        };
+        if call.caller.client.is_some() {
+            call.permit()?;
+        }
+        Ok(call)
     }
 }
 

@@ -15,6 +15,10 @@ pub(crate) enum RequestField {
     AcceptEncoding,
     RequestId,
     ContentType,
+    /// Goes on, and means that nobody here can read the body.
+    ContentEncoding,
+    /// Never goes on; it may hold a client's key.
+    Authorization,
     Origin,
     Referer,
     FetchSite,
@@ -45,7 +49,7 @@ pub(crate) fn request_field(name: &str) -> RequestField {
         10 if is("keep-alive") => Is::Drop,
         12 if is("content-type") => Is::ContentType,
         12 if is("x-request-id") => Is::RequestId,
-        13 if is("authorization") => Is::Drop,
+        13 if is("authorization") => Is::Authorization,
         14 if is("content-length") || is("http2-settings") => Is::Drop,
         14 if is("true-client-ip") || is("x-original-url") => Is::Forwarded,
         14 if is("sec-fetch-site") => Is::FetchSite,
@@ -53,6 +57,7 @@ pub(crate) fn request_field(name: &str) -> RequestField {
         14 if is("sec-fetch-dest") => Is::FetchDest,
         15 if is("accept-encoding") => Is::AcceptEncoding,
         16 if is("cf-connecting-ip") => Is::Forwarded,
+        16 if is("content-encoding") => Is::ContentEncoding,
         17 if is("transfer-encoding") => Is::Drop,
         19 if is("x-bitrix-csrf-token") => Is::Drop,
         _ if starts_with(name, "x-forwarded-") => Is::Forwarded,
@@ -152,8 +157,8 @@ mod tests {
 
     #[test]
     fn credentials_and_neighbour_fields_never_go_on() {
+        assert_eq!(request_field("AUTHORIZATION"), RequestField::Authorization);
         for name in [
-            "Authorization",
             "Proxy-Authorization",
             "Cookie",
             "X-Bitrix-Csrf-Token",

@@ -3,6 +3,7 @@
 //! Framing, Host and the credential are the gateway's own; a client's field cannot remove or
 //! override them, because they are written after its `Connection` list has been applied.
 
+use crate::gateway::caller::Shown;
 use crate::gateway::field::{RequestField, request_field};
 use crate::gateway::head::{FIELDS_MAX, Framing, Head, Verb, elements};
 use crate::gateway::query::{self, Carries};
@@ -25,6 +26,10 @@ pub(crate) struct Asked<'b> {
     pub(crate) portal: Option<&'b str>,
     pub(crate) request_id: Option<&'b [u8]>,
     pub(crate) content_type: Option<&'b [u8]>,
+    /// What `Authorization: Bearer` shows.
+    pub(crate) bearer: Option<Shown<'b>>,
+    /// Two content types or a compressed body: readers would differ in what it says.
+    pub(crate) unclear_body: bool,
     accepts_gzip: bool,
     listed: Vec<&'b [u8]>,
     /// One bit a field: whether it goes on to the portal. [`FIELDS_MAX`] is below 128.
@@ -39,7 +44,10 @@ impl<'b> Asked<'b> {
             let kind = request_field(field.name);
             let passes = matches!(
                 kind,
-                RequestField::Pass | RequestField::RequestId | RequestField::ContentType
+                RequestField::Pass
+                    | RequestField::RequestId
+                    | RequestField::ContentType
+                    | RequestField::ContentEncoding
             );
             asked.passing |= u128::from(passes) << number;
             match kind {
@@ -52,7 +60,13 @@ impl<'b> Asked<'b> {
                     asked.accepts_gzip |= elements(field.value).any(accepts_gzip);
                 }
                 RequestField::RequestId => asked.request_id = Some(field.value),
-                RequestField::ContentType => asked.content_type = Some(field.value),
+                RequestField::ContentType => {
+                    asked.unclear_body |= asked.content_type.replace(field.value).is_some();
+                }
+                RequestField::ContentEncoding => asked.unclear_body = true,
+                RequestField::Authorization => {
+                    asked.bearer = asked.bearer.or_else(|| Shown::bearer(field.value));
+                }
                 RequestField::Portal => asked.portal = std::str::from_utf8(field.value).ok(),
                 _ => asked.provenance.note(kind, field.value),
             }
@@ -132,6 +146,18 @@ impl Outgoing {
         write_fields(head, asked, &mut bytes);
         let base = bytes.len();
         Self { verb: head.verb, bytes, method_at, target_end, query_at, base, carries }
+    }
+
+    /// The method with its suffix.
+    pub(crate) fn method(&self) -> &[u8] {
+        let end = self.query_at.map_or(self.target_end, |query| query - 1);
+        self.bytes.get(self.method_at..end).unwrap_or_default()
+    }
+
+    /// The query that goes on.
+    pub(crate) fn query(&self) -> &[u8] {
+        let start = self.query_at.unwrap_or(self.target_end);
+        self.bytes.get(start..self.target_end).unwrap_or_default()
     }
 
     /// Says how the body is delimited; once, when that is known.

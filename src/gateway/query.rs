@@ -21,45 +21,50 @@ pub(crate) fn forward(query: &[u8], out: &mut Vec<u8>) -> Carries {
     for pair in query.split(|byte| *byte == b'&') {
         match meaning(pair) {
             Meaning::Auth => auth = true,
-            Meaning::Credential => credential = true,
+            Meaning::AccessToken | Meaning::Credential => credential = true,
             Meaning::Token => token = true,
             Meaning::Parameter => {}
         }
     }
-    if auth && token {
+    let is_link = auth && token;
+    if !credential && (is_link || !auth) {
         escape(query, out);
-        return Carries::SignedLink;
+        return if is_link { Carries::SignedLink } else { Carries::Parameters };
     }
-    if !auth && !credential {
-        escape(query, out);
-        return Carries::Parameters;
-    }
-    let kept = query
-        .split(|byte| *byte == b'&')
-        .filter(|pair| !matches!(meaning(pair), Meaning::Auth | Meaning::Credential));
+    // The `auth` of a link is the portal's own and stands under its signature.
+    let kept = query.split(|byte| *byte == b'&').filter(|pair| match meaning(pair) {
+        Meaning::Auth => is_link,
+        Meaning::AccessToken | Meaning::Credential => false,
+        Meaning::Token | Meaning::Parameter => true,
+    });
     for (index, pair) in kept.enumerate() {
         if index > 0 {
             out.push(b'&');
         }
         escape(pair, out);
     }
-    Carries::Parameters
+    if is_link { Carries::SignedLink } else { Carries::Parameters }
 }
 
-/// Whether a form field or query parameter of this name would be read as a credential.
-pub(crate) fn is_credential_name(name: &[u8]) -> bool {
-    matches!(meaning(name), Meaning::Auth | Meaning::Credential)
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Meaning {
+/// What a parameter is to the portal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meaning {
     Auth,
+    AccessToken,
+    /// A credential that is none of a client's keys.
     Credential,
     Token,
     Parameter,
 }
 
-fn meaning(pair: &[u8]) -> Meaning {
+impl Meaning {
+    pub(crate) fn is_credential(self) -> bool {
+        matches!(self, Self::Auth | Self::AccessToken | Self::Credential)
+    }
+}
+
+/// The meaning of a pair, or of a name alone.
+pub(crate) fn meaning(pair: &[u8]) -> Meaning {
     let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
     // `filter[>ID]` is the everyday case: what stands before the bracket decides.
     let base = name.split(|byte| *byte == b'[').next().unwrap_or_default();
@@ -67,14 +72,15 @@ fn meaning(pair: &[u8]) -> Meaning {
     let name = if plain { Cow::Borrowed(base) } else { php_name(name) };
     match &*name {
         b"auth" => Meaning::Auth,
-        b"access_token" | b"aplogin" | b"ap" | b"sessid" => Meaning::Credential,
+        b"access_token" => Meaning::AccessToken,
+        b"aplogin" | b"ap" | b"sessid" => Meaning::Credential,
         b"token" => Meaning::Token,
         _ => Meaning::Parameter,
     }
 }
 
 /// The name under which PHP files a parameter (`php_register_variable_ex`), without its subscripts.
-fn php_name(name: &[u8]) -> Cow<'_, [u8]> {
+pub(crate) fn php_name(name: &[u8]) -> Cow<'_, [u8]> {
     let decoded = form_urlencoded::parse(name).next().map(|(name, _)| name).unwrap_or_default();
     let decoded = decoded.trim_start_matches(' ');
     let cut = decoded.find(['\0', '[']).unwrap_or(decoded.len());
@@ -145,5 +151,9 @@ mod tests {
         assert_eq!(forward(link, &mut out), Carries::SignedLink);
         assert_eq!(out, link);
         check("token=disk%7Cx", "token=disk%7Cx");
+        out.clear();
+        let query = b"access_token=KEY&auth=A&token=disk%7Cx&ap=y";
+        assert_eq!(forward(query, &mut out), Carries::SignedLink);
+        assert_eq!(out, link);
     }
 }

@@ -7,11 +7,12 @@
 use std::sync::Arc;
 
 use crate::error::{Kind, Refusal};
+use crate::gateway::caller::Shown;
 use crate::gateway::head::malformed;
 use crate::portal::{Portal, Portals};
 
 /// A request target, taken apart.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Target<'b> {
     /// Of the absolute form (the gateway used as an HTTP proxy).
     pub(crate) authority: Option<&'b [u8]>,
@@ -20,6 +21,8 @@ pub(crate) struct Target<'b> {
     pub(crate) api: Api,
     /// The method with its suffix, byte for byte.
     pub(crate) method: &'b [u8],
+    /// Where the secret of a webhook stands.
+    pub(crate) key: Option<Shown<'b>>,
     pub(crate) query: &'b [u8],
 }
 
@@ -50,9 +53,9 @@ impl<'b> Target<'b> {
             }
             Some(name.ok_or_else(not_a_method)?)
         };
-        let (api, method) = method(next)?;
+        let (api, key, method) = method(next)?;
         let query = query.get(1..).unwrap_or_default();
-        Ok(Self { authority, portal, api, method, query })
+        Ok(Self { authority, portal, api, method, key, query })
     }
 
     /// Whether the caller asked for XML by the method's suffix (versions 1 and 2 only).
@@ -60,29 +63,23 @@ impl<'b> Target<'b> {
         self.api == Api::V1 && self.method.ends_with(b".xml")
     }
 
-    /// The portal this request is for: by path, by `X-B24-Portal`, by Host, or the default.
-    pub(crate) fn choose(
+    /// The portal that this request names: by path, by `X-B24-Portal`, by Host.
+    pub(crate) fn named(
         &self,
         portals: &Portals,
         header: Option<&str>,
         host: &str,
-    ) -> Result<Arc<Portal>, Refusal> {
-        if let Some(name) = self.portal {
-            return named(portals, name);
-        }
-        if let Some(name) = header {
-            return named(portals, name);
+    ) -> Result<Option<Arc<Portal>>, Refusal> {
+        if let Some(name) = self.portal.or(header) {
+            return named(portals, name).map(Some);
         }
         if let Some(name) = host.strip_suffix(".localhost") {
-            return portals.by_name(name).ok_or_else(|| unknown(portals));
+            return portals.by_name(name).ok_or_else(|| unknown(portals)).map(Some);
         }
-        if host != "localhost"
-            && !host.starts_with(|first: char| first.is_ascii_digit())
-            && let Some(portal) = portals.by_domain(host)
-        {
-            return Ok(portal);
+        if host == "localhost" || host.starts_with(|first: char| first.is_ascii_digit()) {
+            return Ok(None);
         }
-        portals.default_portal().ok_or_else(|| unknown(portals))
+        Ok(portals.by_domain(host))
     }
 }
 
@@ -91,23 +88,27 @@ fn named(portals: &Portals, name: &str) -> Result<Arc<Portal>, Refusal> {
     portals.by_name(name).or_else(|| portals.by_domain(name)).ok_or_else(|| unknown(portals))
 }
 
+/// What the path of a call says behind `/rest/`.
+type Words<'b> = (Api, Option<Shown<'b>>, &'b [u8]);
+
 /// `<method>`, `api/<method>`, or either behind `<digits>/<key>/`.
-fn method<'b>(mut next: impl FnMut() -> Option<&'b [u8]>) -> Result<(Api, &'b [u8]), Refusal> {
+fn method<'b>(mut next: impl FnMut() -> Option<&'b [u8]>) -> Result<Words<'b>, Refusal> {
     let first = next().ok_or_else(not_a_method)?;
     let second = next();
     let (api, first, second) = match second {
         Some(second) if first == b"api" => (Api::V3, second, next()),
         _ => (Api::V1, first, second),
     };
-    let method = match (second, next(), next()) {
-        (None, None, None) => first,
-        (Some(key), Some(method), None) if is_webhook(first, key) => method,
+    let (key, method) = match (second, next(), next()) {
+        (None, None, None) => (None, first),
+        (Some(key), Some(method), None) if is_webhook(first, key) => (Shown::new(key), method),
         _ => return Err(not_a_method()),
     };
-    if is_method(method) { Ok((api, method)) } else { Err(not_a_method()) }
+    if is_method(method) { Ok((api, key, method)) } else { Err(not_a_method()) }
 }
 
-/// The user and secret of a webhook URL, which the gateway replaces by its own credential.
+/// The user and secret of a webhook URL, which the gateway replaces by its own credential. Where it
+/// has clients, the secret is the key of one.
 fn is_webhook(user: &[u8], key: &[u8]) -> bool {
     user.len() <= 20
         && user.iter().all(u8::is_ascii_digit)
@@ -115,7 +116,8 @@ fn is_webhook(user: &[u8], key: &[u8]) -> bool {
         && key.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_' || *byte == b'-')
 }
 
-fn is_method(method: &[u8]) -> bool {
+/// Words of letters, digits and `_`, with dots between them.
+pub(crate) fn is_method(method: &[u8]) -> bool {
     method.len() <= METHOD_MAX
         && method.split(|byte| *byte == b'.').all(|word| {
             !word.is_empty()
@@ -151,7 +153,8 @@ fn not_a_method() -> Refusal {
 }
 
 /// Names what could have been meant; portal names are the operator's, not a client's text.
-fn unknown(portals: &Portals) -> Refusal {
+/// No portal is named, or none of that name is there.
+pub(crate) fn unknown(portals: &Portals) -> Refusal {
     let names = portals.names();
     let description = match names.as_slice() {
         [] => "no portal is configured: add one under [portals.NAME] and import its token".into(),

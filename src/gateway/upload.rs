@@ -260,6 +260,38 @@ impl Upload {
         }
     }
 
+    /// Records the first `within` bytes and has `finder` read them; true if there are no more.
+    pub(crate) async fn look<S: ClientStream>(
+        &mut self,
+        inbound: &mut Inbound<S>,
+        finder: &mut Finder,
+        within: usize,
+    ) -> Result<bool, Stop> {
+        if self.recorded > 0 {
+            let file = self.file.clone();
+            let mut gathered = vec![0; usize::try_from(self.recorded).unwrap_or_default()];
+            let job = move || file.read_exact_at(&mut gathered, 0).map(|()| gathered);
+            match tokio::task::spawn_blocking(job).await {
+                Ok(Ok(gathered)) => finder.read(&gathered),
+                _ => return Err(Stop::Refuse(no_room())),
+            }
+        }
+        loop {
+            let Next::Piece(piece) = self.next_piece(inbound, None).await? else {
+                return Ok(true);
+            };
+            if self.recorded >= within as u64 {
+                return Ok(false);
+            }
+            finder.read(inbound.bytes().get(..piece).unwrap_or_default());
+            self.record(inbound, piece).await?;
+            self.take(inbound, piece);
+            if self.incomplete {
+                return Err(Stop::Refuse(no_room()));
+            }
+        }
+    }
+
     /// Blanks what `finder` finds in the recorded body, in place; true if there was any.
     pub(crate) async fn edit(&mut self, mut finder: Finder) -> Result<bool, Stop> {
         let (file, recorded) = (self.file.clone(), self.recorded);
@@ -274,8 +306,13 @@ impl Upload {
                 at += length as u64;
             }
             let found = finder.finish();
-            for found in &found {
-                file.write_all_at(&vec![finder.filler(); found.len()], found.start as u64)?;
+            block.fill(finder.filler());
+            for range in found.iter().flat_map(|found| &found.ranges) {
+                for start in range.clone().step_by(block.len()) {
+                    let length = (range.end - start).min(block.len());
+                    let part = block.get(..length).unwrap_or_default();
+                    file.write_all_at(part, start as u64)?;
+                }
             }
             Ok(!found.is_empty())
         };
