@@ -3,6 +3,7 @@
 mod arrived;
 mod desk;
 mod keeper;
+mod names;
 mod reload;
 
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::admin::{self, Admin, Readiness};
 use crate::alerts::Alerts;
+use crate::ca::{CaError, Certificates};
 use crate::config::Config;
 use crate::connect::{Connect, Means};
 use crate::control::Control;
@@ -45,6 +47,7 @@ pub struct App {
     side_doors: Vec<JoinHandle<()>>,
     keeper: JoinHandle<()>,
     alerts: Alerts,
+    certificates: Arc<Certificates>,
     addresses: Vec<String>,
     admin_url: String,
     callback_url: String,
@@ -85,6 +88,9 @@ pub enum StartError {
     /// Trusted certificates cannot be loaded.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// The certificate for clients that speak TLS cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CaError),
     /// The sandbox cannot set itself up.
     #[error("the sandbox does not start: {0}")]
     Sandbox(String),
@@ -104,6 +110,7 @@ impl StartError {
         match self {
             Self::Store(error) => error.exit_code(),
             Self::Transport(TransportError::Roots { .. }) => 2,
+            Self::Certificate(error) => error.exit_code(),
             Self::Load(_)
             | Self::Bind(_)
             | Self::Transport(_)
@@ -134,9 +141,13 @@ impl App {
         reload::populate(&portals, &config, &means).await?;
         let admin_url = format!("http://{admin_address}/");
         let spool = state.path().to_owned();
+        let names = names::of(&config, &portals);
+        let certificates = Certificates::new(state.path(), &config.gateway.tls, names)?;
+        let certificates = Arc::new(certificates);
         let gateway =
             Gateway::new(config.gateway.clone(), portals.clone(), admin_url.clone(), spool);
-        let gateway = Arc::new(gateway.counting(custody.metrics().traffic().clone()));
+        let gateway = gateway.counting(custody.metrics().traffic().clone());
+        let gateway = Arc::new(gateway.showing(certificates.clone())?);
         let watched = (portals.clone(), custody.clone());
         let alerts = Alerts::start(watched, &connector, config.alerts.clone(), &admin_url).await?;
         let config = Arc::new(ArcSwap::from_pointee(config));
@@ -166,7 +177,12 @@ impl App {
             tokio::spawn(connect.work_on_letters()),
         ];
         Ok(Self {
-            keeper: tokio::spawn(keeper::keep(portals.clone())),
+            keeper: tokio::spawn(keeper::keep(keeper::Kept {
+                portals: portals.clone(),
+                certificates: certificates.clone(),
+                config: config.clone(),
+            })),
+            certificates,
             addresses: sockets.iter().map(Bound::address).collect(),
             admin_url,
             callback_url: format!("http://{callback_address}/"),
@@ -188,6 +204,12 @@ impl App {
     /// Where clients connect.
     pub fn addresses(&self) -> &[String] {
         &self.addresses
+    }
+
+    /// Where clients connect that speak TLS.
+    pub fn tls_addresses(&self) -> impl Iterator<Item = String> {
+        let tcp = self.addresses.iter().filter_map(|address| address.strip_prefix("http://"));
+        tcp.map(|address| format!("https://{address}"))
     }
 
     /// Where the operator looks.
