@@ -39,8 +39,8 @@ impl Names {
         }
     }
 
-    /// Adds the name by which a portal is called where a host name has to say it. OpenSSL takes no
-    /// wildcard in front of a single label, so `*.localhost` does not do for everybody.
+    /// Adds the name by which a portal is called where a host name has to say it. Many clients take
+    /// no wildcard in front of a single label, so `*.localhost` does not do for everybody.
     pub fn add_portal(&mut self, name: &str) {
         self.add(&format!("{name}.localhost"));
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 
 use rustls::client::WebPkiServerVerifier;
@@ -43,8 +44,7 @@ impl Scene {
 
     fn certificates(&self, now: OffsetDateTime) -> Certificates {
         Authority::open(&self.state(), now).unwrap();
-        let prepared =
-            prepare(&self.state(), &ServerTls::LocalCa, Names::default(), now).unwrap();
+        let prepared = prepare(&self.state(), &ServerTls::LocalCa, Names::default(), now).unwrap();
         let Prepared { source, names, leaf } = prepared;
         let changing = Mutex::new(Changing { source, names, failed_at: None });
         Certificates { state: self.state(), shown: ArcSwapOption::new(leaf), changing }
@@ -82,8 +82,6 @@ fn hosts(leaf: &Leaf) -> BTreeSet<String> {
     };
     names.value.general_names.iter().map(name).collect()
 }
-
-use std::net::IpAddr;
 
 #[test]
 fn an_authority_is_a_real_one_and_stays_the_same() {
@@ -130,7 +128,7 @@ fn a_certificate_is_for_the_names_by_which_the_gateway_is_reached() {
                     portal.example acme.localhost 192.0.2.7";
     assert_eq!(hosts(&leaf), expected.split_whitespace().map(str::to_owned).collect());
     let ca = &authority.facts().der;
-    for host in ["localhost", "other.localhost", "127.0.0.1", "::1", "portal.example"] {
+    for host in ["localhost", "acme.localhost", "127.0.0.1", "::1", "portal.example"] {
         accepts(ca, &leaf, host, today()).unwrap();
     }
     let refused = accepts(ca, &leaf, "example.com", today()).unwrap_err();
@@ -248,7 +246,9 @@ fn many_at_once_make_one_authority() {
         let threads: Vec<_> = (0..8)
             .map(|_| {
                 let state = state.clone();
-                std::thread::spawn(move || Authority::open(&state, today()).unwrap().pem().to_owned())
+                std::thread::spawn(move || {
+                    Authority::open(&state, today()).unwrap().pem().to_owned()
+                })
             })
             .collect();
         let pems: BTreeSet<_> = threads.into_iter().map(|it| it.join().unwrap()).collect();
