@@ -4,6 +4,7 @@ mod arrived;
 mod clients;
 mod desk;
 mod keeper;
+mod names;
 mod reload;
 
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::admin::{self, Admin, Readiness};
 use crate::alerts::Alerts;
+use crate::ca::{CaError, Certificates};
 use crate::client::Register;
 use crate::config::Config;
 use crate::connect::{Connect, Means};
@@ -48,6 +50,7 @@ pub struct App {
     side_doors: Vec<JoinHandle<()>>,
     keeper: JoinHandle<()>,
     alerts: Alerts,
+    certificates: Arc<Certificates>,
     addresses: Vec<String>,
     admin_url: String,
     callback_url: String,
@@ -88,6 +91,9 @@ pub enum StartError {
     /// Trusted certificates cannot be loaded.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// The certificate for clients that speak TLS cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CaError),
     /// The sandbox cannot set itself up.
     #[error("the sandbox does not start: {0}")]
     Sandbox(String),
@@ -107,6 +113,7 @@ impl StartError {
         match self {
             Self::Store(error) => error.exit_code(),
             Self::Transport(TransportError::Roots { .. }) => 2,
+            Self::Certificate(error) => error.exit_code(),
             Self::Load(_)
             | Self::Bind(_)
             | Self::Transport(_)
@@ -137,6 +144,9 @@ impl App {
         reload::populate(&portals, &config, &means).await?;
         let admin_url = format!("http://{admin_address}/");
         let spool = state.path().to_owned();
+        let names = names::of(&config, &portals);
+        let certificates = Certificates::new(state.path(), &config.gateway.tls, names)?;
+        let certificates = Arc::new(certificates);
         let gateway =
             Gateway::new(config.gateway.clone(), portals.clone(), admin_url.clone(), spool);
         let traffic = custody.metrics().traffic().clone();
@@ -144,7 +154,7 @@ impl App {
         let clients = Arc::new(clients.await?);
         clients::tell(&clients);
         let gateway = gateway.counting(traffic).known_to(clients.clients().clone());
-        let gateway = Arc::new(gateway);
+        let gateway = Arc::new(gateway.showing(certificates.clone())?);
         let watched = (portals.clone(), custody.clone());
         let alerts = Alerts::start(watched, &connector, config.alerts.clone(), &admin_url).await?;
         let config = Arc::new(ArcSwap::from_pointee(config));
@@ -180,7 +190,12 @@ impl App {
             tokio::spawn(connect.work_on_letters()),
         ];
         Ok(Self {
-            keeper: tokio::spawn(keeper::keep(portals.clone())),
+            keeper: tokio::spawn(keeper::keep(keeper::Kept {
+                portals: portals.clone(),
+                certificates: certificates.clone(),
+                config: config.clone(),
+            })),
+            certificates,
             addresses: sockets.iter().map(Bound::address).collect(),
             admin_url,
             callback_url: format!("http://{callback_address}/"),
@@ -203,6 +218,12 @@ impl App {
     /// Where clients connect.
     pub fn addresses(&self) -> &[String] {
         &self.addresses
+    }
+
+    /// Where clients connect that speak TLS.
+    pub fn tls_addresses(&self) -> impl Iterator<Item = String> {
+        let tcp = self.addresses.iter().filter_map(|address| address.strip_prefix("http://"));
+        tcp.map(|address| format!("https://{address}"))
     }
 
     /// Where the operator looks.

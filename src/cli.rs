@@ -1,6 +1,7 @@
 //! The command line: what may be typed, where it goes, and what the exit codes mean. Secrets are
 //! never among the arguments, where every user of the machine could read them.
 
+mod ca;
 mod check;
 mod client;
 mod help;
@@ -25,10 +26,10 @@ use crate::failpoint;
 use crate::telemetry::{self, LogFormat};
 
 use help::{
-    ABOUT, AFTER_HELP, BACKUP_HELP, CHECK_HELP, CLIENT_ADD_HELP, CLIENT_HELP, CLIENT_REMOVE_HELP,
-    CLIENT_ROTATE_HELP, CONFIG_HELP, CONNECT_HELP, DISABLE_HELP, IMPORT_HELP, LOG_FORMAT_HELP,
-    PORTAL_HELP, REFRESH_HELP, REKEY_HELP, REMOVE_HELP, RESTORE_HELP, SANDBOX_HELP, SERVE_HELP,
-    SHOW_HELP, STATE_HELP, STORE_HELP, WAIT_HELP,
+    ABOUT, AFTER_HELP, BACKUP_HELP, CA_HELP, CHECK_HELP, CLIENT_ADD_HELP, CLIENT_HELP,
+    CLIENT_REMOVE_HELP, CLIENT_ROTATE_HELP, CONFIG_HELP, CONNECT_HELP, DISABLE_HELP, IMPORT_HELP,
+    LOG_FORMAT_HELP, PORTAL_HELP, REFRESH_HELP, REKEY_HELP, REMOVE_HELP, RESTORE_HELP,
+    SANDBOX_HELP, SERVE_HELP, SHOW_HELP, STATE_HELP, STORE_HELP, WAIT_HELP,
 };
 use output::complain;
 
@@ -94,6 +95,20 @@ enum Command {
     /// Back the store up, restore it elsewhere, or give it a new key
     #[command(subcommand, after_help = STORE_HELP)]
     Store(StoreCommand),
+    /// Show the local certificate authority, and what makes tools trust it
+    #[command(after_help = CA_HELP)]
+    Ca(CaOptions),
+}
+
+/// `b24gate ca`
+#[derive(Debug, Args)]
+pub(crate) struct CaOptions {
+    /// Print the certificate itself, for those who cannot read the state directory
+    #[arg(long, conflicts_with = "install")]
+    pub(crate) pem: bool,
+    /// Have this system trust it (Debian, Ubuntu and their like; needs root)
+    #[arg(long)]
+    pub(crate) install: bool,
 }
 
 /// `b24gate sandbox`
@@ -307,6 +322,7 @@ pub fn run() -> ExitCode {
         Command::Portal(command) => portal::run(&cli.global, command),
         Command::Client(command) => client::run(&cli.global, command),
         Command::Store(command) => store::run(&cli.global, command),
+        Command::Ca(options) => ca::run(&cli.global, options),
     }
     .into()
 }

@@ -32,6 +32,7 @@ mod refusals;
 mod relay;
 mod reply;
 mod route;
+mod secure;
 mod upload;
 mod upstream;
 mod verdict;
@@ -49,6 +50,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::ca::{CaError, Certificates};
 use crate::client::Clients;
 use crate::config;
 use crate::error::Refusal;
@@ -63,6 +65,7 @@ use crate::gateway::head::Framing;
 use crate::gateway::inbound::{Inbound, Stop};
 use crate::gateway::relay::{Delivered, Pace, Relay};
 use crate::gateway::reply::{Encoding, Reply};
+use crate::gateway::secure::Secure;
 use crate::gateway::upstream::Conn;
 use crate::gateway::wire::{ClientStream, write_all};
 use crate::metrics::Traffic;
@@ -85,6 +88,8 @@ pub struct Gateway {
     traffic: Arc<Traffic>,
     /// Who may call.
     clients: Arc<Clients>,
+    /// How TLS is spoken, where it is.
+    secure: Option<Secure>,
 }
 
 /// A portal's answer, as far as it has been read.
@@ -122,6 +127,7 @@ impl Gateway {
             room: Arc::new(Semaphore::new(ROOM_KIB)),
             traffic: Arc::default(),
             clients: Arc::default(),
+            secure: None,
         }
     }
 
@@ -137,21 +143,26 @@ impl Gateway {
         Self { clients, ..self }
     }
 
+    /// Speaks TLS, too, and shows these.
+    pub fn showing(self, certificates: Arc<Certificates>) -> Result<Self, CaError> {
+        Ok(Self { secure: Some(Secure::new(certificates)?), ..self })
+    }
+
     /// Applies new settings to all requests from now on.
     pub fn reconfigure(&self, settings: Arc<config::Gateway>) {
         self.settings.store(settings);
     }
 
     /// Serves a client's connection to its end, even if that is a panic.
-    async fn serve<S: ClientStream>(self: Arc<Self>, mut inbound: Inbound<S>) {
+    async fn serve<S: ClientStream>(&self, inbound: &mut Inbound<S>) {
         let outcome = {
             // Pinned here: as an argument it would lie in this future twice.
-            let requests = pin!(self.requests(&mut inbound));
+            let requests = pin!(self.requests(inbound));
             Guarded(requests).await
         };
         let then = match outcome {
             Ok(then) => then,
-            Err(Panicked) => apologise(&mut inbound).await,
+            Err(Panicked) => apologise(inbound).await,
         };
         if then == Then::CloseGently {
             inbound.close_gently().await;
@@ -303,7 +314,11 @@ async fn deliver<S: ClientStream>(
             inbound.stream.reset_on_close();
             return Ok(Then::Close);
         }
-        Delivered::ClientGone => return Ok(Then::Close),
+        Delivered::ClientGone => {
+            // It may only have stopped reading; what it gets of the rest must not look whole.
+            inbound.stream.reset_on_close();
+            return Ok(Then::Close);
+        }
     }
     Ok(match (call.manner.close, unread) {
         (false, _) => Then::Next,

@@ -27,6 +27,9 @@ pub use retired::Retired;
 pub use sqlite::{OpenError, SqliteStore};
 pub use state::{StateDirectory, StateError, inspect, locate};
 
+pub(crate) use directory::{Directory, Missing};
+pub(crate) use state::private;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;

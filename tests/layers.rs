@@ -52,7 +52,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("views", &["client", "portal", "credential", "store"]),
     ("client", &["store"]),
     ("audit", &[]),
-    ("ca", &[]),
+    ("ca", &["store"]),
     ("sandbox", &[]),
     ("portal", &["credential", "store"]),
     ("credential", &["store"]),

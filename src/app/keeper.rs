@@ -1,24 +1,39 @@
-//! Looks after credentials that no request looks after.
+//! Looks after credentials that no request looks after, and after the certificate.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::time::MissedTickBehavior;
 
+use crate::app::names;
+use crate::ca::Certificates;
+use crate::config::Config;
 use crate::portal::Portals;
+
+/// What it looks after.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) portals: Arc<Portals>,
+    pub(super) certificates: Arc<Certificates>,
+    pub(super) config: Arc<ArcSwap<Config>>,
+}
 
 /// How often it looks. What is due is decided by each credential; this is no refresh timer.
 const TICK: Duration = Duration::from_secs(5);
 
 /// Looks at every portal until it is aborted.
 #[expect(clippy::infinite_loop, reason = "aborted by whoever spawned it")]
-pub(super) async fn keep(portals: Arc<Portals>) {
+pub(super) async fn keep(kept: Kept) {
+    let Kept { portals, certificates, config } = kept;
     let mut tick = tokio::time::interval(TICK);
     // After a suspend one look is as good as a hundred.
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
         look(&portals);
+        // Portals come and move without anybody telling.
+        certificates.tend(names::of(&config.load(), &portals));
     }
 }
 

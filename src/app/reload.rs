@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::app::arrived::{self, Found};
-use crate::app::{App, StartError};
+use crate::app::{App, StartError, names};
 use crate::config::{self, Access, Config};
 use crate::credential::{Credential, Custody};
 use crate::portal::{Holder, Portal, Portals, Remembered, Standing};
@@ -151,6 +151,14 @@ impl App {
             );
             return;
         }
+        let names = names::of(&config, &self.portals);
+        let shown = match self.certificates.prepare(&config.gateway.tls, names) {
+            Ok(shown) => shown,
+            Err(error) => {
+                tracing::error!(%error, "configuration NOT reloaded, the old one stays");
+                return;
+            }
+        };
         self.forget_left_places(&config).await;
         let Self { custody, connector, .. } = self;
         let means = Means { custody, registry: &*self.store, connector };
@@ -161,6 +169,8 @@ impl App {
         self.clients.reconfigure(config.clients.clone()).await;
         let now = Arc::new(config);
         self.config.store(now.clone());
+        self.certificates.adopt(shown);
+        self.certificates.tend(names::of(&now, &self.portals));
         if before.gateway.listen != now.gateway.listen
             || before.admin.listen != now.admin.listen
             || before.callback.listen != now.callback.listen

@@ -1,6 +1,7 @@
 //! `b24gate check`: looks at everything that can be looked at without a token, and says of each
 //! thing in one line whether it is right, and if not, how to mend it.
 
+mod certificate;
 mod listeners;
 mod reach;
 
@@ -48,12 +49,15 @@ pub(super) fn run(global: &Global) -> Exit {
             None
         }
     };
-    match global.state_directory() {
-        Ok(directory) => report.all(state(&directory)),
-        Err(exit) => report.exit = report.exit.or_graver(exit),
+    let directory = global.state_directory();
+    match &directory {
+        Ok(directory) => report.all(state(directory)),
+        Err(exit) => report.exit = report.exit.or_graver(*exit),
     }
     if let Some(config) = config {
         report.all(settings(&config));
+        report
+            .all(directory.map_or_else(|_told| Vec::new(), |it| certificate::check(&config, &it)));
         if let Err(error) = on_the_network(&config, &mut report) {
             complain(&format!("cannot check ports and portals: {error}"));
             report.exit = report.exit.or_graver(Exit::Failed);

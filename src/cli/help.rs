@@ -139,6 +139,18 @@ Examples:
 Beneath the portal stand its chains, each with the user whose rights it carries, and the latest lines
 of the ledger: what happened to its refresh tokens, each named by eight digits of its hash.";
 
+pub(super) const CA_HELP: &str = "\
+Examples:
+  b24gate ca                                 where it is, and the line for each language
+  b24gate ca --pem > b24gate-ca.pem          a copy for other users and other machines
+  sudo b24gate ca --install --state DIR      trust it in the whole system
+  curl --cacert ~/.local/state/b24gate/ca.pem https://localhost:8024/rest/profile
+
+The gateway speaks http and https on the same port. Its certificate is signed by an authority of this
+machine's own, which is made here or when the first client speaks https; its key never leaves the
+state directory. It works with and without a running gateway. With tls = { cert, key } in [gateway] the
+gateway shows a certificate of yours, and this authority is not in use.";
+
 pub(super) const STORE_HELP: &str = "\
 Examples:
   b24gate store backup /mnt/safe/b24gate.backup

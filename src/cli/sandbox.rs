@@ -3,9 +3,12 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
+use time::OffsetDateTime;
+
 use super::output::{complain, say};
 use super::{Exit, Global, SandboxOptions, control_runtime};
 use crate::app::{App, Source, StartError};
+use crate::ca::Authority;
 use crate::config::Config;
 use crate::credential::{Grant, Replace, unix_now};
 use crate::sandbox::{self, Options, Sandbox, Seed};
@@ -53,6 +56,8 @@ async fn with_gateway(listen: SocketAddr) -> Result<(), StartError> {
     portal.control().switch(&settings).map_err(StartError::Sandbox)?;
     let state = StateDirectory::open(&directory.path().join("state"))
         .map_err(|error| StartError::Sandbox(error.to_string()))?;
+    Authority::open(state.path(), OffsetDateTime::now_utc())?;
+    let certificate = Authority::path(state.path()).display().to_string();
     let app = Box::pin(App::start(config, state)).await?;
     let response = seed.token_response.to_string();
     let grant = Grant::parse(response.as_bytes(), unix_now())
@@ -63,7 +68,7 @@ async fn with_gateway(listen: SocketAddr) -> Result<(), StartError> {
         adopted.map_err(|error| StartError::Sandbox(error.to_string()))?;
     }
     let address = app.addresses().first().cloned().unwrap_or_default();
-    say(&introduction(&address, app.admin_url(), &seed));
+    say(&introduction(&address, app.admin_url(), &seed, &certificate));
     Box::pin(app.run(Source::Fixed)).await;
     Ok(())
 }
@@ -76,8 +81,9 @@ fn configuration(seed: &Seed) -> String {
     )
 }
 
-fn introduction(gateway: &str, admin: &str, seed: &Seed) -> String {
+fn introduction(gateway: &str, admin: &str, seed: &Seed, certificate: &str) -> String {
     let portal = &seed.portal_url;
+    let secure = gateway.replacen("http://", "https://", 1);
     let lives = seed.expires_in;
     format!(
         "
@@ -105,6 +111,9 @@ fn introduction(gateway: &str, admin: &str, seed: &Seed) -> String {
 
     6.  curl {portal}/sandbox/event -d '{{\"event\": \"ONAPPINSTALL\"}}'
         Bitrix24 tells the gateway of an installation; see the log below and the status page.
+
+    7.  curl --cacert {certificate} {secure}/rest/profile
+        The same port speaks https; `b24gate ca` says how tools come to trust a gateway of yours.
 
   More to switch: {portal}/sandbox/     Stop with Ctrl-C.
 "

@@ -57,6 +57,9 @@ fn announce(app: &App, waits: Option<String>) {
     for address in app.addresses() {
         tracing::info!(%address, "gateway listening");
     }
+    for address in app.tls_addresses() {
+        tracing::info!(%address, "the same with TLS; `b24gate ca` says how tools come to trust it");
+    }
     tracing::info!(address = app.admin_url(), "status page");
     tracing::info!(address = app.callback_url(), "logins, installations and events come in");
     let portals = app.portals().all();

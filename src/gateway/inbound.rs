@@ -41,6 +41,16 @@ impl From<Refusal> for Stop {
 }
 
 impl<S: ClientStream> Inbound<S> {
+    /// Waits for the client's first bytes, which stay in the inbox. `None` as for
+    /// [`Inbound::next_head`].
+    pub(crate) async fn first_byte(&mut self) -> Option<u8> {
+        let read = poll_fn(|cx| poll_fill_slot(cx, &mut self.stream, &mut self.inbox));
+        match self.deadline.limit_or_drain(IDLE_MAX, read).await {
+            Ok(Ok(1..)) => self.bytes().first().copied(),
+            _ => None,
+        }
+    }
+
     /// Waits for the next request; the length of its head. `None` when the client ended the
     /// connection, was idle for too long, or the gateway is draining.
     pub(crate) async fn next_head(&mut self) -> Result<Option<usize>, Refusal> {
@@ -127,10 +137,10 @@ impl<S: ClientStream> Inbound<S> {
     /// Ends a connection whose request was not read to its end: what is still coming is read and
     /// thrown away for a moment, because closing on unread bytes would reset the connection and
     /// the client might never see its answer.
-    pub(crate) async fn close_gently(mut self) {
+    pub(crate) async fn close_gently(&mut self) {
         use tokio::io::AsyncWriteExt;
         let mut scrap = Some(Buffer::lend());
-        let Self { stream, deadline, .. } = &mut self;
+        let Self { stream, deadline, .. } = self;
         let reading = async {
             if stream.shutdown().await.is_err() {
                 return;
@@ -156,7 +166,8 @@ fn stalled() -> Stop {
 
 /// Above the 60 s of common client pools, so that they close first.
 const IDLE_MAX: Duration = Duration::from_secs(75);
-const HEAD_MAX: Duration = Duration::from_secs(15);
+/// For a head, and for a handshake before it.
+pub(crate) const HEAD_MAX: Duration = Duration::from_secs(15);
 /// Longest pause inside a request body.
 const BODY_STALL: Duration = Duration::from_secs(30);
 const LINGER: Duration = Duration::from_secs(2);

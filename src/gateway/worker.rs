@@ -19,7 +19,6 @@ use crate::gateway::guard::UnderWay;
 use crate::gateway::inbound::Inbound;
 use crate::gateway::listener::Bound;
 use crate::gateway::upstream;
-use crate::gateway::wire::ClientStream;
 use crate::metrics::Tally;
 
 /// The threads that serve clients.
@@ -215,21 +214,39 @@ impl Worker {
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "client left before it was served");
                 }
-                self.serve(stream, seat);
+                self.serve_tcp(stream, seat);
             }
-            Client::Unix(stream) => self.serve(stream, seat),
+            Client::Unix(stream) => self.serve_unix(stream, seat),
         }
     }
 
-    fn serve<S: ClientStream>(&self, stream: S, seat: Seat) {
-        let deadline = self.clock.watch();
-        let (under_way, tally) = (UnderWay::nothing(), self.tally.clone());
-        let inbound = Inbound { stream, inbox: None, deadline, under_way, tally };
-        let gateway = self.gateway.clone();
+    fn serve_tcp(&self, stream: TcpStream, seat: Seat) {
+        let (gateway, mut inbound) = (self.gateway.clone(), self.inbound(stream));
         tokio::spawn(async move {
-            gateway.serve(inbound).await;
+            match inbound.first_byte().await {
+                None => {}
+                // In a box, so that connections without TLS need no room for it.
+                Some(first) if gateway.is_tls(first) => {
+                    Box::pin(gateway.serve_tls(inbound)).await;
+                }
+                Some(_) => gateway.serve(&mut inbound).await,
+            }
             drop(seat);
         });
+    }
+
+    fn serve_unix(&self, stream: UnixStream, seat: Seat) {
+        let (gateway, mut inbound) = (self.gateway.clone(), self.inbound(stream));
+        tokio::spawn(async move {
+            gateway.serve(&mut inbound).await;
+            drop(seat);
+        });
+    }
+
+    fn inbound<S>(&self, stream: S) -> Inbound<S> {
+        let deadline = self.clock.watch();
+        let (under_way, tally) = (UnderWay::nothing(), self.tally.clone());
+        Inbound { stream, inbox: None, deadline, under_way, tally }
     }
 
     async fn permit(&self) -> Option<OwnedSemaphorePermit> {

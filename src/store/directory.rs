@@ -118,6 +118,24 @@ impl Directory {
         check_file(&path, &rustix::fs::fstat(&handle).map_err(failed)?)
     }
 
+    /// Opens a plain file that others may read, too, for reading; `None` when there is none.
+    pub(crate) fn public_file(&self, name: &str) -> Result<Option<File>, StateError> {
+        let path = self.path.join(name);
+        let failed = |error| io_error(&path, error);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let handle = match openat(&self.handle, name, flags, Mode::empty()) {
+            Ok(handle) => handle,
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        let stat = rustix::fs::fstat(&handle).map_err(failed)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            let mend = format!("remove {}", path.display());
+            return Err(StateError::unsafe_path(&path, "is not a plain file", mend));
+        }
+        Ok(Some(File::from(handle)))
+    }
+
     /// Makes a new file with mode 0600; fails when anything has that name already.
     pub(crate) fn create(&self, name: &str) -> Result<File, StateError> {
         let flags =
@@ -130,10 +148,22 @@ impl Directory {
     /// Makes `name` hold `content`, durably and all at once: a crash leaves either no such file or
     /// the whole of it.
     pub(crate) fn publish(&self, name: &str, content: &[u8]) -> Result<(), StateError> {
+        self.publish_with(name, content, Mode::RUSR | Mode::WUSR)
+    }
+
+    /// As [`Directory::publish`], for what every user may read who gets here.
+    pub(crate) fn publish_public(&self, name: &str, content: &[u8]) -> Result<(), StateError> {
+        self.publish_with(name, content, Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH)
+    }
+
+    fn publish_with(&self, name: &str, content: &[u8], mode: Mode) -> Result<(), StateError> {
         use io::Write as _;
         let draft = format!("{name}.new");
         self.remove(&draft)?;
         let mut file = self.create(&draft)?;
+        // Whatever the umask says.
+        rustix::fs::fchmod(&file, mode)
+            .map_err(|error| io_error(&self.path.join(&draft), error))?;
         if let Err(source) = file.write_all(content).and_then(|()| file.sync_all()) {
             // Half a draft is of no use and takes room on a disk that may be full. What matters is
             // the first error.

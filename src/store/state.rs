@@ -15,8 +15,8 @@ use crate::store::journal;
 const LOCK: &str = "b24gate.lock";
 
 /// The files that `inspect` looks at.
-const FILES: [&str; 5] =
-    ["b24gate.db", "b24gate.db-wal", "b24gate.db-shm", "b24gate.key", "b24gate.lock"];
+const FILES: [&str; 6] =
+    ["b24gate.db", "b24gate.db-wal", "b24gate.db-shm", "b24gate.key", "b24gate.lock", "ca.key"];
 
 /// The state directory, open and locked for the life of this value.
 #[derive(Debug)]
@@ -103,9 +103,7 @@ fn locate_in(
 impl StateDirectory {
     /// Makes the directory if it is not there, checks it and locks it.
     pub fn open(path: &Path) -> Result<Self, StateError> {
-        let path = absolute(path)?;
-        make(&path)?;
-        let directory = Directory::open_private(&path)?;
+        let directory = private(path)?;
         let lock = lock(&directory)?;
         Ok(Self { directory, _lock: lock })
     }
@@ -118,6 +116,13 @@ impl StateDirectory {
     pub(crate) fn directory(&self) -> &Directory {
         &self.directory
     }
+}
+
+/// The state directory, made if it is not there, for what may be done beside a running gateway.
+pub(crate) fn private(path: &Path) -> Result<Directory, StateError> {
+    let path = absolute(path)?;
+    make(&path)?;
+    Directory::open_private(&path)
 }
 
 /// The checks of [`StateDirectory::open`] without making or locking anything: one line for each

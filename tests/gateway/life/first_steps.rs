@@ -104,7 +104,7 @@ async fn the_sandbox_prints_calls_to_try_and_its_gateway_answers_them() {
         return;
     };
     let calls = told.lines().filter(|line| line.contains("curl ")).count();
-    assert_eq!(calls, 4, "{told}");
+    assert_eq!(calls, 5, "{told}");
     let after = told.split("stands at http://").nth(1).unwrap();
     let portal: SocketAddr = after.split_whitespace().next().unwrap().parse().unwrap();
 
@@ -149,7 +149,7 @@ fn help_teaches_by_example_and_names_every_command() {
     ] {
         assert!(text.contains(said), "{said} is missing in {text}");
     }
-    for command in ["serve", "sandbox", "check", "portal", "store", "wait"] {
+    for command in ["serve", "sandbox", "check", "portal", "store", "wait", "ca"] {
         assert!(text.lines().any(|line| line.trim_start().starts_with(command)), "{command}");
     }
 }
