@@ -24,6 +24,7 @@ mod mask;
 mod multipart;
 mod outgoing;
 mod parameter;
+mod peer;
 #[doc(hidden)]
 pub mod pure;
 mod query;
@@ -179,8 +180,9 @@ impl Gateway {
         let settings = self.settings.load_full();
         inbound.under_way.reached = Reached::Gateway;
         inbound.under_way.begun = Some(Instant::now());
+        let peer = inbound.peer(&settings.allow_uids);
         let head = inbound.bytes().get(..length).unwrap_or_default();
-        let admitted = self.admit(head, &settings, S::LOCAL_SOCKET);
+        let admitted = self.admit(head, &settings, (S::LOCAL_SOCKET, peer));
         inbound.consume(length);
         match admitted {
             Ok(mut call) => {

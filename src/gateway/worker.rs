@@ -224,7 +224,7 @@ impl Worker {
     fn serve<S: ClientStream>(&self, stream: S, seat: Seat) {
         let deadline = self.clock.watch();
         let (under_way, tally) = (UnderWay::nothing(), self.tally.clone());
-        let inbound = Inbound { stream, inbox: None, deadline, under_way, tally };
+        let inbound = Inbound { stream, inbox: None, deadline, under_way, peer: None, tally };
         let gateway = self.gateway.clone();
         tokio::spawn(async move {
             gateway.serve(inbound).await;
