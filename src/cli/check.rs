@@ -2,6 +2,7 @@
 //! thing in one line whether it is right, and if not, how to mend it.
 
 mod listeners;
+mod openings;
 mod reach;
 
 use std::path::Path;
@@ -54,6 +55,7 @@ pub(super) fn run(global: &Global) -> Exit {
     }
     if let Some(config) = config {
         report.all(settings(&config));
+        report.all(openings::check(&config, &openings::Machine::look(&config)));
         if let Err(error) = on_the_network(&config, &mut report) {
             complain(&format!("cannot check ports and portals: {error}"));
             report.exit = report.exit.or_graver(Exit::Failed);
