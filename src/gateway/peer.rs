@@ -11,6 +11,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -58,7 +59,8 @@ impl Asked {
         let (Ok(theirs), Ok(ours)) = (stream.peer_addr(), stream.local_addr()) else {
             return Self::Gone;
         };
-        let asked = Self::of(Ends::new(theirs, ours));
+        let ends = Ends::new(theirs, ours);
+        let asked = Self::judge(ends, diag::look_up(ends), table::look_up);
         // After the look-up: with our end still open, nobody else can have got the same addresses
         // and ports meanwhile, so what was found is the other end of this connection.
         if stream.peer_addr().is_err() { Self::Gone } else { asked }
@@ -77,8 +79,12 @@ impl Asked {
         }
     }
 
-    fn of(ends: Ends) -> Self {
-        let found = diag::look_up(ends);
+    /// From what netlink says, and where it says nothing from what the `table` does.
+    fn judge(
+        ends: Ends,
+        found: io::Result<Found>,
+        table: impl FnOnce(Ends) -> io::Result<Found>,
+    ) -> Self {
         if !ends.within_machine() {
             // One of this machine may come by any of its addresses, and is asked then, too.
             return match found {
@@ -88,7 +94,7 @@ impl Asked {
             };
         }
         let found = found.or_else(|netlink| {
-            table::look_up(ends).map_err(|table| {
+            table(ends).map_err(|table| {
                 if let Some(unsaid) = NOT_TOLD.turn() {
                     tracing::error!(
                         %netlink, proc_net_tcp = %table, unsaid,

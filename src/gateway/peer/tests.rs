@@ -182,6 +182,29 @@ fn the_list_decides_and_what_is_not_known_is_not_let_in() {
 }
 
 #[test]
+fn without_netlink_the_table_is_read_and_without_both_nobody_is_known() {
+    let none = || Err(io::Error::from(io::ErrorKind::PermissionDenied));
+    let ends = |theirs: &str| Ends::new(theirs.parse().unwrap(), "127.0.0.1:2".parse().unwrap());
+    let (here, elsewhere) = (ends("127.0.0.1:1"), ends("192.0.2.1:1"));
+    for (told, asked) in [
+        (Ok(Found::Held(7)), Asked::User(7)),
+        (Ok(Found::Abandoned), Asked::Gone),
+        (Ok(Found::Nothing), Asked::Gone),
+        (none(), Asked::Unknown),
+    ] {
+        assert_eq!(Asked::judge(here, none(), |_| told), asked);
+    }
+    let unread = |_| -> io::Result<Found> { panic!("the table is not to be read") };
+    assert_eq!(Asked::judge(here, Ok(Found::Nothing), unread), Asked::Gone);
+    // Another machine's connection is in no table of this one; a user of this one is, by whichever
+    // of its addresses.
+    assert_eq!(Asked::judge(elsewhere, none(), unread), Asked::Elsewhere);
+    assert_eq!(Asked::judge(elsewhere, Ok(Found::Nothing), unread), Asked::Elsewhere);
+    assert_eq!(Asked::judge(elsewhere, Ok(Found::Held(7)), unread), Asked::User(7));
+    assert_eq!(Asked::judge(elsewhere, Ok(Found::Abandoned), unread), Asked::Gone);
+}
+
+#[test]
 fn another_address_of_this_machine_is_this_machine() {
     let within = |theirs: &str, ours: &str| {
         Ends::new(theirs.parse().unwrap(), ours.parse().unwrap()).within_machine()
