@@ -56,14 +56,9 @@ struct Ends {
 impl Asked {
     /// Asks who holds the other end of a TCP connection.
     pub(crate) fn tcp(stream: &TcpStream) -> Self {
-        let (Ok(theirs), Ok(ours)) = (stream.peer_addr(), stream.local_addr()) else {
-            return Self::Gone;
-        };
-        let ends = Ends::new(theirs, ours);
-        let asked = Self::judge(ends, diag::look_up(ends), table::look_up);
-        // After the look-up: with our end still open, nobody else can have got the same addresses
-        // and ports meanwhile, so what was found is the other end of this connection.
-        if stream.peer_addr().is_err() { Self::Gone } else { asked }
+        // There are none once the connection is reset.
+        let ends = || Some(Ends::new(stream.peer_addr().ok()?, stream.local_addr().ok()?));
+        Self::holder(ends, |ends| Self::judge(ends, diag::look_up(ends), table::look_up))
     }
 
     /// Asks who has connected to a unix socket.
@@ -77,6 +72,13 @@ impl Asked {
             Self::User(uid) => Some(uid),
             Self::Elsewhere | Self::Gone | Self::Unknown => None,
         }
+    }
+
+    /// Looks the other end up. With our end still open afterwards, nobody else can have got the same
+    /// addresses and ports meanwhile, so what was found is the other end of this connection.
+    fn holder(ends: impl Fn() -> Option<Ends>, look_up: impl FnOnce(Ends) -> Self) -> Self {
+        let asked = ends().map(look_up);
+        asked.filter(|_| ends().is_some()).unwrap_or(Self::Gone)
     }
 
     /// From what netlink says, and where it says nothing from what the `table` does.

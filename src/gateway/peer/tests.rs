@@ -87,19 +87,28 @@ async fn who_has_closed_already_is_not_taken_for_root() {
 }
 
 #[tokio::test]
-async fn who_has_reset_the_connection_is_not_asked_for() {
+async fn who_has_reset_the_connection_is_not_taken_for_who_has_its_port_now() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = listener.local_addr().unwrap();
     let first = from_to("127.0.0.1:0", to);
     let from = first.local_addr().unwrap();
     let stream = served(&listener);
-    socket2::SockRef::from(&first).set_linger(Some(Duration::ZERO)).unwrap();
-    drop(first);
+    let reset = |client: Std| {
+        socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(client);
+    };
+    // At the worst moment: when the addresses are known and nobody was looked up yet.
+    let ends = || Some(Ends::new(stream.peer_addr().ok()?, stream.local_addr().ok()?));
+    let mut second = None;
+    let asked = Asked::holder(ends, |ends| {
+        reset(first);
+        second = Some(from_to(&from.to_string(), to));
+        Asked::judge(ends, diag::look_up(ends), table::look_up)
+    });
+    assert_eq!(asked, Asked::Gone);
     assert_eq!(Asked::tcp(&stream), Asked::Gone);
-    // Nor whoever has got the same addresses and ports by now.
-    let _second = from_to(&from.to_string(), to);
-    assert_eq!(diag::look_up(Ends::new(from, to)).unwrap(), Found::Held(own()), "the second one's");
-    assert_eq!(Asked::tcp(&stream), Asked::Gone, "and not the first one's");
+    let theirs = served(&listener);
+    assert_eq!(Asked::tcp(&theirs), Asked::User(own()), "the second one is somebody");
 }
 
 /// A connection from an address and a port that others may use, too.
