@@ -130,8 +130,8 @@ impl App {
         // Before anything says that the gateway is there: a signal that nobody listens to kills it.
         let signals = Signals::listen().map_err(system("waiting for signals"))?;
         // Addresses first: a second process on the same ports must not touch anything else.
-        let sockets =
-            config.gateway.listen.iter().map(Bound::bind).collect::<Result<Vec<_>, _>>()?;
+        let bind = |listen| Bound::bind(listen, config.gateway.socket_mode);
+        let sockets = config.gateway.listen.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
         let (admin, admin_address) = listen(config.admin.listen).await?;
         let (callback, callback_address) = listen(config.callback.listen).await?;
         let store = Arc::new(SqliteStore::open(&state, &config.store).await?);

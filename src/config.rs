@@ -38,6 +38,8 @@ pub struct Config {
     pub source: Option<PathBuf>,
     /// What works and should be better, one line each; to be logged at start.
     pub warnings: Vec<String>,
+    /// The keys of secrets that came from the environment: `apps.main: client_secret_env`.
+    pub environment: Vec<String>,
     /// The listener that tools call.
     pub gateway: Arc<Gateway>,
     /// The operator's listener.

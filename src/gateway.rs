@@ -25,6 +25,7 @@ mod mask;
 mod multipart;
 mod outgoing;
 mod parameter;
+mod peer;
 #[doc(hidden)]
 pub mod pure;
 mod query;
@@ -192,8 +193,9 @@ impl Gateway {
         let settings = self.settings.load_full();
         inbound.under_way.reached = Reached::Gateway;
         inbound.under_way.begun = Some(Instant::now());
+        let peer = inbound.peer(&settings.allow_uids);
         let head = inbound.bytes().get(..length).unwrap_or_default();
-        let admitted = self.admit(head, &settings, S::LOCAL_SOCKET);
+        let admitted = self.admit(head, &settings, (S::LOCAL_SOCKET, peer));
         inbound.consume(length);
         match admitted {
             Ok(mut call) => {
@@ -211,7 +213,6 @@ impl Gateway {
                     Err(Stop::Refuse(refusal)) => {
                         let settled = call.settled().is_some().then_some(&call);
                         respond(inbound, &refusal, call.manner, settled).await
-                    }
                     }
                 }
             }

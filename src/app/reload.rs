@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::app::arrived::{self, Found};
 use crate::app::{App, StartError, names};
-use crate::config::{self, Access, Config};
+use crate::config::{self, Access, Config, Endpoint};
 use crate::credential::{Credential, Custody};
 use crate::portal::{Holder, Portal, Portals, Remembered, Standing};
 use crate::store::{Record, Registry};
@@ -151,6 +151,13 @@ impl App {
             );
             return;
         }
+        if let Some(open) = self.would_open(&config) {
+            tracing::error!(
+                "configuration NOT reloaded, the old one stays: {open}; restart the gateway, or \
+                 put it back"
+            );
+            return;
+        }
         let names = names::of(&config, &self.portals);
         let shown = match self.certificates.prepare(&config.gateway.tls, names) {
             Ok(shown) => shown,
@@ -172,15 +179,28 @@ impl App {
         self.certificates.adopt(shown);
         self.certificates.tend(names::of(&now, &self.portals));
         if before.gateway.listen != now.gateway.listen
+            || before.gateway.socket_mode != now.gateway.socket_mode
             || before.admin.listen != now.admin.listen
             || before.callback.listen != now.callback.listen
             || before.store.url != now.store.url
         {
-            tracing::warn!("changed listen addresses and store.url take effect after a restart");
+            tracing::warn!(
+                "changed listen addresses, socket_mode and store.url take effect after a restart"
+            );
         }
         self.gateway.reconfigure(now.gateway.clone());
         self.alerts.reconfigure(now.alerts.clone());
         tracing::info!(portals = self.portals.names().len(), "configuration reloaded");
+    }
+
+    /// The listeners stay as they are until a restart, and what they were opened for must stay too.
+    fn would_open(&self, config: &Config) -> Option<&'static str> {
+        let beyond = |url: &str| Endpoint::of_url(url).is_some_and(|here| !here.is_loopback());
+        if !config.gateway.require_key && self.addresses.iter().any(|address| beyond(address)) {
+            return Some("other machines reach gateway.listen, and require_key is no longer set");
+        }
+        let unguarded = config.admin.password.is_none() && beyond(&self.admin_url);
+        unguarded.then_some("other machines reach admin.listen, and password_file is gone")
     }
 
     /// An operator who enters a new address means that one, not where the portal once moved.

@@ -3,6 +3,7 @@
 
 mod certificate;
 mod listeners;
+mod openings;
 mod reach;
 
 use std::path::Path;
@@ -58,6 +59,7 @@ pub(super) fn run(global: &Global) -> Exit {
         report.all(settings(&config));
         report
             .all(directory.map_or_else(|_told| Vec::new(), |it| certificate::check(&config, &it)));
+        report.all(openings::check(&config, &openings::Machine::look(&config)));
         if let Err(error) = on_the_network(&config, &mut report) {
             complain(&format!("cannot check ports and portals: {error}"));
             report.exit = report.exit.or_graver(Exit::Failed);

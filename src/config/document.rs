@@ -20,6 +20,8 @@ pub(super) struct Findings<'a> {
     problems: Vec<Problem>,
     /// The key of a secret that stands in the file itself, so that its permissions matter.
     pub(super) holds_secret: Option<&'static str>,
+    /// The keys by which secrets came from the environment, with their sections.
+    pub(super) environment: Vec<String>,
 }
 
 /// Where something stands in the file.
@@ -62,7 +64,7 @@ pub(super) struct Table<'i> {
 
 impl<'a> Findings<'a> {
     pub(super) fn new(file: Option<&'a Path>, text: &'a str) -> Self {
-        Self { file, text, problems: Vec::new(), holds_secret: None }
+        Self { file, text, problems: Vec::new(), holds_secret: None, environment: Vec::new() }
     }
 
     pub(super) fn report(&mut self, place: &Place, text: impl Into<String>) {
@@ -206,6 +208,11 @@ impl<'i> Table<'i> {
     pub(super) fn place(&self, key: &'static str) -> Place {
         let offset = self.offsets.get(key).copied().or(self.offset);
         Place { section: Some(self.title.clone()), key: Some(key), offset }
+    }
+
+    /// A key with its section, for people: `apps.main: client_secret_env`.
+    pub(super) fn name_of(&self, key: &str) -> String {
+        format!("{}: {key}", self.title)
     }
 
     /// Whether the file gives this key.

@@ -144,7 +144,8 @@ fn assemble(sections: Sections<'_>, found: &mut Findings<'_>) -> Result<Config, 
     let warnings = portals.values().filter_map(|portal| portals::warning(portal));
     Ok(Config {
         source: None,
-        warnings: listeners::warning(&admin).into_iter().chain(warnings).collect(),
+        environment: std::mem::take(&mut found.environment),
+        warnings: listeners::warnings(&gateway, &admin).into_iter().chain(warnings).collect(),
         gateway: gateway.into(),
         admin,
         callback: checked_callback?,

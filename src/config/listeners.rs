@@ -15,12 +15,13 @@ pub(super) fn gateway(
     table: &mut Table<'_>,
     found: &mut Findings<'_>,
 ) -> Result<Gateway, Reported> {
-    let listen = table_listen(table, found);
+    let require_key = table.required(found, "require_key", values::boolean);
+    // One that cannot be read is told of by itself.
+    let listen = table_listen(table, found, require_key.unwrap_or(true));
     let default_portal = table.optional(found, "default_portal", values::text);
     let hosts = table.required(found, "hosts", |value| values::list(value, host));
     let origins = table.required(found, "origins", |value| values::list(value, origin));
     let behind_proxy = table.required(found, "behind_proxy", values::boolean);
-    let require_key = table.required(found, "require_key", values::boolean);
     let allow_uids = table.required(found, "allow_uids", clients::allow_uids);
     let socket_mode = table.required(found, "socket_mode", clients::socket_mode);
     let base = found.base();
@@ -80,7 +81,30 @@ pub(super) fn admin(table: &mut Table<'_>, found: &mut Findings<'_>) -> Result<A
 }
 
 /// What works and should be better.
-pub(super) fn warning(admin: &Admin) -> Option<String> {
+pub(super) fn warnings(gateway: &Gateway, admin: &Admin) -> Vec<String> {
+    let open = gateway.listen.iter().filter_map(|listen| match listen {
+        Listen::Tcp(address) => open(*address),
+        Listen::Unix(_) => None,
+    });
+    open.chain(exposed(admin)).collect()
+}
+
+/// Who can reach a listener, where that is not this machine alone.
+fn open(address: SocketAddr) -> Option<String> {
+    let ip = address.ip().to_canonical();
+    let through = match (ip.is_loopback(), ip.is_unspecified()) {
+        (true, _) => return None,
+        (false, true) => "any address of this one".to_owned(),
+        (false, false) => ip.to_string(),
+    };
+    Some(format!(
+        "gateway: listen {address} lets in every machine that reaches {through}, and who calls by \
+         http:// shows a key on the way: have tools call https:// at the same port, and let no more \
+         machines through than need it (a firewall, or 127.0.0.1 and a tunnel)"
+    ))
+}
+
+fn exposed(admin: &Admin) -> Option<String> {
     admin.expose_tokens.then(|| {
         "admin: expose_tokens = true: whoever reaches the admin listener can have the access token of every \
          portal, and use it past the gateway; write expose_tokens = false unless you must"
@@ -121,6 +145,9 @@ pub(super) fn store(table: &mut Table<'_>, found: &mut Findings<'_>) -> Result<S
     let environment = table.optional(found, "key_env", |value| {
         secrets::from_environment(values::plain(value)?).map(KeySource::Environment)
     });
+    if table.gives("key_env") {
+        found.environment.push(table.name_of("key_env"));
+    }
     if table.gives("key_file") && table.gives("key_env") {
         found.report(&table.place("key_env"), "key_file and key_env exclude each other; keep one");
         return Err(Reported);
@@ -154,12 +181,18 @@ pub(super) fn check_collisions(
     claim(callback.0, callback.1.listen, "callback");
 }
 
-/// One address, or a list of them.
-fn table_listen(table: &mut Table<'_>, found: &mut Findings<'_>) -> Result<Vec<Listen>, Reported> {
+/// One address, or a list of them; `keyed` when nobody calls without a key.
+fn table_listen(
+    table: &mut Table<'_>,
+    found: &mut Findings<'_>,
+    keyed: bool,
+) -> Result<Vec<Listen>, Reported> {
     let base = found.base();
     let one = |value: &Value<'_>| {
         let listen = address::listen(values::plain(value)?, |path| base.join(path))?;
-        if let Listen::Tcp(address) = listen {
+        if let Listen::Tcp(address) = listen
+            && !keyed
+        {
             address::require_loopback(address, NO_KEYS)?;
         }
         Ok(listen)
@@ -207,7 +240,7 @@ fn store_url(value: &Value<'_>) -> Result<String, Flaws> {
     Ok(url)
 }
 
-const NO_KEYS: &str = "keys for clients are not supported by this version;";
+const NO_KEYS: &str = "calls need no key there; set require_key = true, or";
 const NO_PASSWORD: &str = "no password is asked there; set password_file, or";
 const PLAIN_PUBLIC_URL: &str = "http:// would show the codes of logins and the tokens of \
                                 installations to everybody on the way; write https://, and have a \

@@ -44,6 +44,9 @@ pub(super) fn given(
     if table.gives(keys.inline) {
         found.holds_secret = Some(keys.inline);
     }
+    if table.gives(keys.environment) {
+        found.environment.push(table.name_of(keys.environment));
+    }
     let base = found.base();
     let inline = table.optional(found, keys.inline, |value| inline(values::plain(value)?));
     let file =

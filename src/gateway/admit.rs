@@ -9,6 +9,7 @@ use crate::gateway::answer::Manner;
 use crate::gateway::caller::{Ask, Caller, Recognised};
 use crate::gateway::head::{self, FIELDS_MAX, Framing, Head, Verb, Version};
 use crate::gateway::outgoing::{Asked, Outgoing};
+use crate::gateway::peer;
 use crate::gateway::route::{Api, Target};
 use crate::gateway::wall::Wall;
 use crate::portal::{Holder, Portal, Site};
@@ -54,21 +55,27 @@ impl Gateway {
         &self,
         bytes: &[u8],
         settings: &config::Gateway,
-        local_socket: bool,
+        (local_socket, peer): (bool, Option<peer::Asked>),
     ) -> Result<Call, Turned> {
         let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
         let head = head::read(bytes, &mut fields).map_err(Turned::unread)?;
         let framing = head::framing(head.version, head.fields).map_err(Turned::unread)?;
         let mut asked = Asked::read(&head);
         let mut manner = manner_of(&head, &asked);
-        self.call(&head, &mut asked, framing, (&mut manner, settings, local_socket)).map_err(
-            |refusal| {
-                // An unread body stands between this answer and the next request; so does doubt.
-                manner.close |= framing != Framing::None || refusal.kind == Kind::Malformed;
-                let request_id = asked.request_id.map(<[u8]>::to_vec);
-                Turned { refusal, manner, request_id }
-            },
-        )
+        let admitted = match peer::admit(peer, settings) {
+            Ok(uid) => {
+                self.call(&head, &mut asked, framing, (&mut manner, settings, local_socket, uid))
+            }
+            Err(refusal) => Err(refusal),
+        };
+        admitted.map_err(|refusal| {
+            // An unread body stands between this answer and the next request; so does doubt. Whose
+            // program may not connect gets no further request.
+            manner.close |= framing != Framing::None
+                || matches!(refusal.kind, Kind::Malformed | Kind::PeerNotAllowed);
+            let request_id = asked.request_id.map(<[u8]>::to_vec);
+            Turned { refusal, manner, request_id }
+        })
     }
 
     fn call(
@@ -76,7 +83,7 @@ impl Gateway {
         head: &Head<'_, '_>,
         asked: &mut Asked<'_>,
         framing: Framing,
-        (manner, settings, local_socket): (&mut Manner, &config::Gateway, bool),
+        (manner, settings, local_socket, uid): (&mut Manner, &config::Gateway, bool, Option<u32>),
     ) -> Result<Call, Refusal> {
         let target = Target::parse(head.target);
         let authority = target.as_ref().ok().and_then(|target| target.authority);
@@ -105,7 +112,7 @@ impl Gateway {
         let site = Arc::clone(&portal.site());
         let outgoing = Outgoing::prepare(head, &target, asked, &site.authority);
         let mut call = Call {
-            caller: Caller { client, uid: None },
+            caller: Caller { client, uid },
             ask: if in_body { Ask::Key { portal_is_named } } else { Ask::Nothing },
             head: outgoing,
             api: target.api,

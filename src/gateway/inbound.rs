@@ -5,11 +5,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::AllowUids;
 use crate::error::{Kind, Refusal};
 use crate::gateway::buffer::{Buffer, poll_fill_slot};
 use crate::gateway::deadline::Deadline;
 use crate::gateway::guard::UnderWay;
 use crate::gateway::head::Scan;
+use crate::gateway::peer::Asked;
 use crate::gateway::wire::ClientStream;
 use crate::metrics::Tally;
 
@@ -21,6 +23,8 @@ pub(crate) struct Inbound<S> {
     pub(crate) deadline: Deadline,
     /// The request that is being served.
     pub(crate) under_way: UnderWay,
+    /// Who holds the other end, once that was asked.
+    pub(crate) peer: Option<Asked>,
     /// What the worker counts.
     pub(crate) tally: Arc<Tally>,
 }
@@ -89,6 +93,14 @@ impl<S: ClientStream> Inbound<S> {
         self.deadline.limit(HEAD_MAX, reading).await.unwrap_or_else(|_elapsed| {
             Err(Refusal::new(Kind::ClientTimeout, "the request head did not arrive in 15 s"))
         })
+    }
+
+    /// Who holds the other end. Asked at most once, and of TCP only where it decides anything.
+    pub(crate) fn peer(&mut self, allowed: &AllowUids) -> Option<Asked> {
+        if self.peer.is_none() && (S::LOCAL_SOCKET || *allowed != AllowUids::Any) {
+            self.peer = Some(self.stream.uid());
+        }
+        self.peer
     }
 
     /// What has arrived.

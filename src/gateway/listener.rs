@@ -2,9 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FileType, Mode, OFlags};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::config::Listen;
@@ -30,12 +32,13 @@ pub struct BindError {
 }
 
 impl Bound {
-    /// Starts to listen; a unix socket left over by a dead process is replaced.
-    pub fn bind(listen: &Listen) -> Result<Self, BindError> {
+    /// Starts to listen; a unix socket left over by a dead process is replaced, and gets the
+    /// permission bits of `mode`.
+    pub fn bind(listen: &Listen, mode: u32) -> Result<Self, BindError> {
         match listen {
             Listen::Tcp(address) => bind_tcp(*address)
                 .map_err(|source| BindError { address: address.to_string(), source }),
-            Listen::Unix(path) => bind_unix(path).map_err(|source| BindError {
+            Listen::Unix(path) => bind_unix(path, mode).map_err(|source| BindError {
                 address: format!("unix:{}", path.display()),
                 source,
             }),
@@ -69,17 +72,34 @@ fn bind_tcp(address: SocketAddr) -> io::Result<Bound> {
     Ok(Bound::Tcp(socket, address))
 }
 
-fn bind_unix(path: &Path) -> io::Result<Bound> {
+fn bind_unix(path: &Path, mode: u32) -> io::Result<Bound> {
     if is_left_over(path) {
         std::fs::remove_file(path)?;
     }
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
+    // Before it has a name, so that it is never open to more users than it shall be.
+    rustix::fs::fchmod(&socket, Mode::from_raw_mode(mode))?;
     socket.bind(&SockAddr::unix(path)?)?;
-    // Before it listens, so that whoever the umask would have let in finds nobody there.
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    grant(path, mode)?;
     socket.listen(BACKLOG)?;
     Ok(Bound::Unix(socket.into(), path.to_owned()))
+}
+
+/// Gives a socket the bits that the umask has taken away. Not by its path: in a folder where others
+/// can write, something of theirs may stand there by now.
+fn grant(path: &Path, mode: u32) -> io::Result<()> {
+    let found = rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty())?;
+    let about = rustix::fs::fstat(&found)?;
+    let own = about.st_uid == rustix::process::geteuid().as_raw();
+    if !own || FileType::from_raw_mode(about.st_mode) != FileType::Socket {
+        return Err(io::Error::other("somebody has put something else in its place"));
+    }
+    if about.st_mode & 0o777 == mode {
+        return Ok(());
+    }
+    let found = format!("/proc/self/fd/{}", found.as_raw_fd());
+    std::fs::set_permissions(found, std::fs::Permissions::from_mode(mode))
 }
 
 /// Whether it is a socket that nobody serves. One that may not be connected to is somebody else's.

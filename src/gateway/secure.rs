@@ -16,6 +16,7 @@ use crate::ca::{CaError, Certificates, server_config};
 use crate::gateway::Gateway;
 use crate::gateway::buffer::Buffer;
 use crate::gateway::inbound::{HEAD_MAX, Inbound};
+use crate::gateway::peer::Asked;
 use crate::gateway::wire::ClientStream;
 use crate::metrics::Guard;
 
@@ -71,7 +72,7 @@ impl Gateway {
     /// Serves a connection that begins with a handshake, to its end.
     pub(crate) async fn serve_tls(&self, inbound: Inbound<TcpStream>) {
         let Some(secure) = &self.secure else { return };
-        let Inbound { stream, inbox, deadline, under_way, tally } = inbound;
+        let Inbound { stream, inbox, deadline, under_way, peer, tally } = inbound;
         let prefixed = Prefixed { first: inbox, stream };
         // In a box of its own, which is gone when the handshake is over.
         let shaking = Box::pin(async {
@@ -90,7 +91,7 @@ impl Gateway {
             }
         };
         let stream = Secured { tls, broken: AtomicBool::new(false) };
-        let mut inbound = Inbound { stream, inbox: None, deadline, under_way, tally };
+        let mut inbound = Inbound { stream, inbox: None, deadline, under_way, peer, tally };
         self.serve(&mut inbound).await;
         inbound.say_goodbye().await;
     }
@@ -118,6 +119,10 @@ impl Secured {
 
 impl ClientStream for Secured {
     const LOCAL_SOCKET: bool = false;
+
+    fn uid(&self) -> Asked {
+        self.get_ref().uid()
+    }
 
     fn reset_on_close(&self) {
         self.broken.store(true, Ordering::Relaxed);

@@ -8,6 +8,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::gateway::peer::Asked;
+
 /// A connection of a client.
 pub(crate) trait ClientStream:
     AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static
@@ -15,12 +17,19 @@ pub(crate) trait ClientStream:
     /// Whether it is a unix socket, where file modes decide who may connect.
     const LOCAL_SOCKET: bool;
 
+    /// Asks the kernel who holds the other end.
+    fn uid(&self) -> Asked;
+
     /// Makes the coming close look like what it is: a broken transfer, not an end.
     fn reset_on_close(&self);
 }
 
 impl ClientStream for TcpStream {
     const LOCAL_SOCKET: bool = false;
+
+    fn uid(&self) -> Asked {
+        Asked::tcp(self)
+    }
 
     fn reset_on_close(&self) {
         if let Err(error) = socket2::SockRef::from(self).set_linger(Some(std::time::Duration::ZERO))
@@ -32,6 +41,10 @@ impl ClientStream for TcpStream {
 
 impl ClientStream for UnixStream {
     const LOCAL_SOCKET: bool = true;
+
+    fn uid(&self) -> Asked {
+        Asked::unix(self)
+    }
 
     fn reset_on_close(&self) {}
 }

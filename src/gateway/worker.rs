@@ -246,7 +246,7 @@ impl Worker {
     fn inbound<S>(&self, stream: S) -> Inbound<S> {
         let deadline = self.clock.watch();
         let (under_way, tally) = (UnderWay::nothing(), self.tally.clone());
-        Inbound { stream, inbox: None, deadline, under_way, tally }
+        Inbound { stream, inbox: None, deadline, under_way, peer: None, tally }
     }
 
     async fn permit(&self) -> Option<OwnedSemaphorePermit> {

@@ -36,6 +36,7 @@ mod memory; // bodies larger than memory
 mod metrics; // what /metrics says of the request path
 mod moved; // a renamed portal, and who only says so
 mod oauth_urls; // where the secrets of an exchange travel
+mod peer; // which user's programs may call, and what is open to other machines
 mod secure; // TLS on the port of plain HTTP
 mod smoke; // a call, an expiry, a restart
 mod tls; // whom the gateway talks to

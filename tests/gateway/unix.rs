@@ -1,4 +1,5 @@
-//! The unix socket: only the gateway's own user may connect, and no other process loses its own.
+//! The unix socket: by default only the gateway's own user may connect, and no other process loses
+//! its own.
 
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
@@ -28,6 +29,21 @@ async fn calls_over_a_unix_socket_are_served_to_its_owner_alone_beside_tcp() {
     assert_eq!(http::get(gate.address, "/rest/profile").await.status, 200);
     let (status, log) = gate.stop();
     assert!(status.success(), "{log}");
+}
+
+#[tokio::test]
+async fn a_socket_gets_exactly_the_mode_that_is_configured_whatever_the_umask() {
+    let portal = Sandbox::start(Options::default()).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for (umask, mode) in [("077", 0o666), ("000", 0o600), ("022", 0o660), ("000", 0o660)] {
+        let path = folder.path().join(format!("{umask}-{mode:o}.sock"));
+        let with_umask = format!("umask {umask}; exec \"$0\" \"$@\"");
+        let setup = listening_on(&portal, &path).gateway(&format!("socket_mode = \"0{mode:o}\""));
+        let gate = setup.through(&["sh", "-c", &with_umask]).start();
+        let about = std::fs::symlink_metadata(&path).unwrap();
+        assert_eq!(about.permissions().mode() & 0o7777, mode, "umask {umask}");
+        drop(gate);
+    }
 }
 
 #[tokio::test]

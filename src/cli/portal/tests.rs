@@ -50,6 +50,7 @@ fn config(names: &[&str]) -> Config {
     Config {
         source: None,
         warnings: Vec::new(),
+        environment: Vec::new(),
         gateway: Arc::new(config::Gateway {
             listen: vec![Listen::Tcp(local(8024))],
             default_portal: None,

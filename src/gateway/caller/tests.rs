@@ -47,6 +47,7 @@ impl Stage {
             expires_at: None,
             weight: 1,
             max_wait: None,
+            tally: Arc::default(),
         };
         let expires_at = (name == "old").then_some(1);
         self.table.admit(key.digest(), Arc::new(client), expires_at);
@@ -57,7 +58,7 @@ impl Stage {
 
     fn admit(&self, line: &str, fields: &str) -> Result<Call, Turned> {
         let wire = format!("{line} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
-        self.gateway.admit(wire.as_bytes(), &self.settings, false)
+        self.gateway.admit(wire.as_bytes(), &self.settings, (false, None))
     }
 
     /// Who calls which portal, or the code and the text of the refusal.
