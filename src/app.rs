@@ -136,6 +136,7 @@ impl App {
         let spool = state.path().to_owned();
         let gateway =
             Gateway::new(config.gateway.clone(), portals.clone(), admin_url.clone(), spool);
+        let gateway = gateway.reached_at(&sockets);
         let gateway = Arc::new(gateway.counting(custody.metrics().traffic().clone()));
         let watched = (portals.clone(), custody.clone());
         let alerts = Alerts::start(watched, &connector, config.alerts.clone(), &admin_url).await?;

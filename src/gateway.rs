@@ -9,10 +9,12 @@ mod body;
 mod buffer;
 mod caller;
 mod chunked;
+mod cors;
 mod counts;
 mod deadline;
 mod decide;
 mod field;
+mod form;
 mod forward;
 mod guard;
 mod head;
@@ -59,9 +61,11 @@ use crate::gateway::forward::Forward;
 use crate::gateway::guard::{Guarded, Panicked, Reached, UnderWay};
 use crate::gateway::head::Framing;
 use crate::gateway::inbound::{Inbound, Stop};
+use crate::gateway::listener::Bound;
 use crate::gateway::relay::{Delivered, Pace, Relay};
 use crate::gateway::reply::{Encoding, Reply};
 use crate::gateway::upstream::Conn;
+use crate::gateway::wall::Doors;
 use crate::gateway::wire::{ClientStream, write_all};
 use crate::metrics::Traffic;
 use crate::portal::{Holder, Portal, Portals};
@@ -83,6 +87,8 @@ pub struct Gateway {
     traffic: Arc<Traffic>,
     /// Who may call.
     clients: Arc<Clients>,
+    /// Where they connect.
+    doors: Doors,
 }
 
 /// A portal's answer, as far as it has been read.
@@ -120,6 +126,7 @@ impl Gateway {
             room: Arc::new(Semaphore::new(ROOM_KIB)),
             traffic: Arc::default(),
             clients: Arc::default(),
+            doors: Doors::default(),
         }
     }
 
@@ -133,6 +140,12 @@ impl Gateway {
     #[must_use]
     pub fn known_to(self, clients: Arc<Clients>) -> Self {
         Self { clients, ..self }
+    }
+
+    /// Takes these addresses for its own, with the ports that they got.
+    #[must_use]
+    pub fn reached_at(self, sockets: &[Bound]) -> Self {
+        Self { doors: Doors::of(sockets), ..self }
     }
 
     /// Applies new settings to all requests from now on.
@@ -187,6 +200,7 @@ impl Gateway {
                 call.manner.close |= inbound.deadline.clock().is_draining();
                 inbound.under_way.manner = call.manner;
                 inbound.under_way.request_id = call.request_id.take();
+                inbound.under_way.origin = call.origin.take();
                 match self.answer(inbound, &mut call, &settings).await {
                     Ok(then) => then,
                     Err(Stop::Gone) => {
@@ -200,6 +214,10 @@ impl Gateway {
             }
             Err(turned) => {
                 inbound.under_way.request_id = turned.request_id;
+                inbound.under_way.origin = turned.origin;
+                if let Some(fields) = turned.preflight {
+                    return permit(inbound, &fields, turned.manner).await;
+                }
                 respond(inbound, &turned.refusal, turned.manner, None).await
             }
         }
@@ -220,7 +238,10 @@ impl Gateway {
             return Err(Stop::Refuse(self.closed(&portal, closed)));
         }
         let bounds = self.bounds(settings);
-        let mut body = Body::gather(inbound, call.framing, &bounds, call.expects_continue).await?;
+        let mut body = match call.head.take_form() {
+            Some(form) => Body::of(form),
+            None => Body::gather(inbound, call.framing, &bounds, call.expects_continue).await?,
+        };
         call.manner.close = !keeps_open || matches!(body, Body::Upload(_));
         call.head.delimit(body.framing());
         if matches!(body, Body::Memory { .. }) {
@@ -247,6 +268,7 @@ impl Gateway {
         inbound.consume(in_inbox);
         inbound.count_overhead(judged, &timing);
         let to = reply.framing_for(&mut call.manner);
+        cors::open_to(&mut reply.head, inbound.under_way.origin.as_deref());
         answer::finish(&mut reply.head, call.manner, to.stated, &timing, replayed);
         let answered = Answered { conn, reply, to: to.body, unread };
         deliver(inbound, call, answered, settings.portal_timeout).await
@@ -331,8 +353,19 @@ async fn respond<S: ClientStream>(
     let id = answer::request_id(inbound.under_way.request_id.take().as_deref());
     inbound.under_way.reached = Reached::Client;
     tracing::debug!(code = refusal.kind.code(), request_id = id, "refused");
-    let bytes = answer::refuse(refusal, manner, &id);
-    let mut slices = [IoSlice::new(&bytes)];
+    let bytes = answer::refuse(refusal, manner, &id, inbound.under_way.origin.as_deref());
+    say(inbound, &bytes, manner).await
+}
+
+/// Lets a page of an allowed origin send what its browser has asked about.
+async fn permit<S: ClientStream>(inbound: &mut Inbound<S>, fields: &str, manner: Manner) -> Then {
+    inbound.under_way.reached = Reached::Client;
+    let bytes = answer::permit(fields, manner, inbound.under_way.origin.as_deref());
+    say(inbound, &bytes, manner).await
+}
+
+async fn say<S: ClientStream>(inbound: &mut Inbound<S>, bytes: &[u8], manner: Manner) -> Then {
+    let mut slices = [IoSlice::new(bytes)];
     let writing = write_all(&mut inbound.stream, &mut slices);
     match inbound.deadline.limit(RESPOND_MAX, writing).await {
         Ok(Ok(())) if manner.close => Then::CloseGently,

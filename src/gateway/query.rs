@@ -34,16 +34,30 @@ pub(crate) fn forward(query: &[u8], out: &mut Vec<u8>) -> Carries {
         escape(query, out);
         return Carries::Parameters;
     }
-    let kept = query
-        .split(|byte| *byte == b'&')
-        .filter(|pair| !matches!(meaning(pair), Meaning::Auth | Meaning::Credential));
-    for (index, pair) in kept.enumerate() {
+    for (index, pair) in parameters(query).enumerate() {
         if index > 0 {
             out.push(b'&');
         }
         escape(pair, out);
     }
     Carries::Parameters
+}
+
+/// Appends `query` to `out` without credentials, everything else as it is: for a body, where no
+/// character is in the way.
+pub(crate) fn keep(query: &[u8], out: &mut Vec<u8>) {
+    for (index, pair) in parameters(query).enumerate() {
+        if index > 0 {
+            out.push(b'&');
+        }
+        out.extend_from_slice(pair);
+    }
+}
+
+fn parameters(query: &[u8]) -> impl Iterator<Item = &[u8]> {
+    query
+        .split(|byte| *byte == b'&')
+        .filter(|pair| !matches!(meaning(pair), Meaning::Auth | Meaning::Credential))
 }
 
 /// Whether a form field or query parameter of this name would be read as a credential.
@@ -130,6 +144,13 @@ mod tests {
         check("a=1&auth[]=x&auth[b]=y", "a=1");
         check("a=1&auth", "a=1");
         check("aplogin=1&ap=secret&sessid=z&a=1", "a=1");
+    }
+
+    #[test]
+    fn in_a_body_nothing_is_escaped_and_credentials_are_cut_out_all_the_same() {
+        let mut out = Vec::new();
+        keep(b"filter[>ID]=\"0\"&auth=x&&+access.token=y&b=%3C", &mut out);
+        assert_eq!(out, b"filter[>ID]=\"0\"&&b=%3C");
     }
 
     #[test]
