@@ -54,7 +54,7 @@ pub(crate) fn request_field(name: &str) -> RequestField {
         14 if is("true-client-ip") => Is::Forwarded,
         14 if is("sec-fetch-site") => Is::FetchSite,
         14 if is("sec-fetch-mode") => Is::FetchMode,
-        14 if is("sec-fetch-dest") => Is::FetchDest,
+        14 if is("sec-fetch-dest") || is("service-worker") => Is::FetchDest,
         15 if is("accept-encoding") => Is::AcceptEncoding,
         17 if is("transfer-encoding") => Is::Drop,
         19 if is("x-bitrix-csrf-token") => Is::Drop,
@@ -71,7 +71,7 @@ fn family(name: &str) -> RequestField {
     let starts = |prefix: &str| starts_with(name, prefix);
     match name.as_bytes().first().map(u8::to_ascii_lowercase) {
         Some(b'a') if starts("access-control-") => Is::Drop,
-        Some(b'c') if starts("cf-") || is("cdn-loop") => Is::Forwarded,
+        Some(b'c') if starts("cf-") || is("cdn-loop") || is("client-ip") => Is::Forwarded,
         Some(b'f') if FORWARDERS.iter().any(|known| is(known)) => Is::Forwarded,
         Some(b'p') if starts("proxy-") => Is::Drop,
         Some(b't') if starts("tailscale-") => Is::Forwarded,

@@ -1,13 +1,14 @@
 //! A GET whose target is too long for the portal, sent as the POST of a form.
 //!
 //! People build targets of 60 kB and more out of filters and batches; a portal's web server takes
-//! some 8 KiB. For Bitrix24 a parameter means the same in a query and in a form.
+//! some 8 KiB. For versions 1 and 2 a parameter means the same in a query and in a form; version 3
+//! reads JSON and nothing else.
 
 use crate::gateway::field::{RequestField, request_field};
 use crate::gateway::head::{Field, Head, Verb};
 use crate::gateway::outgoing::{Asked, Outgoing, write_fields};
 use crate::gateway::query::{self, Carries};
-use crate::gateway::route::Target;
+use crate::gateway::route::{Api, Target};
 
 impl Outgoing {
     /// Makes a GET whose target is too long for the portal the POST of a form with the same
@@ -19,7 +20,8 @@ impl Outgoing {
         asked: &Asked<'_>,
     ) -> bool {
         let line = self.target_end + b" HTTP/1.1".len();
-        if line <= LINE_MAX || self.verb != Verb::Get || self.carries == Carries::SignedLink {
+        let may = target.api == Api::V1 && self.carries == Carries::Parameters;
+        if line <= LINE_MAX || self.verb != Verb::Get || !may {
             return false;
         }
         let Some(query_at) = self.query_at.take() else { return false };
@@ -92,11 +94,11 @@ mod tests {
     fn a_target_that_is_too_long_becomes_a_form_without_credentials_and_without_escapes() {
         let long = "x".repeat(8_000);
         let query = format!("filter[>ID]=0&auth=old&q={long}");
-        let (head, form) = sent("GET /rest/api/1/KEY/a.b.json", &query, Slot::Bearer);
+        let (head, form) = sent("GET /rest/1/KEY/a.b.json", &query, Slot::Bearer);
         assert_eq!(form.unwrap(), format!("filter[>ID]=0&q={long}"));
         assert_eq!(
             head,
-            "POST /rest/api/a.b.json HTTP/1.1\r\nHost: acme.bitrix24.com\r\n\
+            "POST /rest/a.b.json HTTP/1.1\r\nHost: acme.bitrix24.com\r\n\
              Content-Type: application/x-www-form-urlencoded\r\nX-A: b\r\n\
              Accept-Encoding: gzip\r\nContent-Length: 8016\r\nAuthorization: Bearer T\r\n\r\n"
         );
@@ -113,9 +115,12 @@ mod tests {
         assert_eq!((around(8_000).is_some(), around(8_001).is_some()), (false, true));
         let long = "x".repeat(9_000);
         let signed = format!("auth=A&token=disk&q={long}");
-        for (line, query) in
-            [("GET /rest/a.b", &signed), ("HEAD /rest/a.b", &long), ("POST /rest/a.b", &long)]
-        {
+        for (line, query) in [
+            ("GET /rest/a.b", &signed),
+            ("HEAD /rest/a.b", &long),
+            ("POST /rest/a.b", &long),
+            ("GET /rest/api/a.b", &long),
+        ] {
             let (head, form) = sent(line, query, Slot::Bearer);
             assert!(form.is_none() && head.starts_with(&format!("{line}?{query} ")), "{line}");
         }

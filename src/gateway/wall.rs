@@ -261,8 +261,19 @@ fn origin_of(url: &[u8]) -> &[u8] {
 }
 
 const LOCALHOST: &str = "localhost";
-/// What a browser asks for when it is about to show or embed the answer as a page.
-const PAGES: [&[u8]; 5] = [b"document", b"iframe", b"frame", b"object", b"embed"];
+/// What a browser asks for when it is about to show, embed or run the answer.
+const PAGES: [&[u8]; 10] = [
+    b"document",
+    b"iframe",
+    b"frame",
+    b"fencedframe",
+    b"object",
+    b"embed",
+    b"script",
+    b"serviceworker",
+    b"sharedworker",
+    b"worker",
+];
 
 #[cfg(test)]
 mod tests {
