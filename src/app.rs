@@ -154,7 +154,8 @@ impl App {
         let clients = Arc::new(clients.await?);
         clients::tell(&clients);
         let gateway = gateway.counting(traffic).known_to(clients.clients().clone());
-        let gateway = Arc::new(gateway.showing(certificates.clone())?);
+        let gateway = gateway.reached_at(&sockets).showing(certificates.clone())?;
+        let gateway = Arc::new(gateway);
         let watched = (portals.clone(), custody.clone());
         let alerts = Alerts::start(watched, &connector, config.alerts.clone(), &admin_url).await?;
         let config = Arc::new(ArcSwap::from_pointee(config));

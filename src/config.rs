@@ -19,6 +19,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+pub use address::HostName;
 pub use problem::{ConfigError, Fault, Problem};
 pub use secrets::unsafe_permissions;
 pub use terms::{client_name, expiry, lifetime, method_pattern, portal_named};
@@ -77,9 +78,8 @@ pub struct Gateway {
     /// The portal of a request that names none; set when there is exactly one, or by the operator,
     /// who may name one that comes by itself.
     pub default_portal: Option<String>,
-    /// Host names accepted besides the loopback names and the portals' domains: lower case,
-    /// without a port, IPv6 without brackets.
-    pub hosts: Vec<String>,
+    /// Host names accepted besides the loopback names and the portals' domains.
+    pub hosts: Vec<HostName>,
     /// Browser origins allowed to call, lower case, such as `https://crm.example.com`.
     pub origins: Vec<String>,
     /// Whether requests that carry forwarding headers are accepted.

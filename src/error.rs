@@ -99,7 +99,7 @@ impl Refusal {
     }
 
     /// The refusal of a browser or a proxy that this gave away.
-    pub fn browser(sign: Sign, description: &'static str) -> Self {
+    pub fn browser(sign: Sign, description: impl Into<Cow<'static, str>>) -> Self {
         Self { sign: Some(sign), ..Self::new(Kind::BrowserRefused, description) }
     }
 

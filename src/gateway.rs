@@ -10,10 +10,12 @@ mod body;
 mod buffer;
 mod caller;
 mod chunked;
+mod cors;
 mod counts;
 mod deadline;
 mod decide;
 mod field;
+mod form;
 mod forward;
 mod guard;
 mod head;
@@ -64,10 +66,12 @@ use crate::gateway::forward::Forward;
 use crate::gateway::guard::{Guarded, Panicked, Reached, UnderWay};
 use crate::gateway::head::Framing;
 use crate::gateway::inbound::{Inbound, Stop};
+use crate::gateway::listener::Bound;
 use crate::gateway::relay::{Delivered, Pace, Relay};
 use crate::gateway::reply::{Encoding, Reply};
 use crate::gateway::secure::Secure;
 use crate::gateway::upstream::Conn;
+use crate::gateway::wall::Doors;
 use crate::gateway::wire::{ClientStream, write_all};
 use crate::metrics::Traffic;
 use crate::portal::{Holder, Portal, Portals};
@@ -91,6 +95,8 @@ pub struct Gateway {
     clients: Arc<Clients>,
     /// How TLS is spoken, where it is.
     secure: Option<Secure>,
+    /// Where they connect.
+    doors: Doors,
 }
 
 /// A portal's answer, as far as it has been read.
@@ -129,6 +135,7 @@ impl Gateway {
             traffic: Arc::default(),
             clients: Arc::default(),
             secure: None,
+            doors: Doors::default(),
         }
     }
 
@@ -147,6 +154,12 @@ impl Gateway {
     /// Speaks TLS, too, and shows these.
     pub fn showing(self, certificates: Arc<Certificates>) -> Result<Self, CaError> {
         Ok(Self { secure: Some(Secure::new(certificates)?), ..self })
+    }
+
+    /// Takes these addresses for its own, with the ports that they got.
+    #[must_use]
+    pub fn reached_at(self, sockets: &[Bound]) -> Self {
+        Self { doors: Doors::of(sockets), ..self }
     }
 
     /// Applies new settings to all requests from now on.
@@ -202,6 +215,7 @@ impl Gateway {
                 call.manner.close |= inbound.deadline.clock().is_draining();
                 inbound.under_way.manner = call.manner;
                 inbound.under_way.request_id = call.request_id.take();
+                inbound.under_way.origin = call.origin.take();
                 match self.answer(inbound, &mut call, &settings).await {
                     Ok(then) => then,
                     Err(Stop::Gone) => {
@@ -218,6 +232,10 @@ impl Gateway {
             }
             Err(turned) => {
                 inbound.under_way.request_id = turned.request_id;
+                inbound.under_way.origin = turned.origin;
+                if let Some(fields) = turned.preflight {
+                    return permit(inbound, &fields, turned.manner).await;
+                }
                 respond(inbound, &turned.refusal, turned.manner, None).await
             }
         }
@@ -239,10 +257,17 @@ impl Gateway {
             return Err(Stop::Refuse(self.closed(&call.portal, closed)));
         }
         let bounds = self.bounds(settings);
-        let mut body = Body::gather(inbound, call.framing, &bounds, call.expects_continue).await?;
+        let mut body = if call.head.is_form() {
+            Body::None
+        } else {
+            Body::gather(inbound, call.framing, &bounds, call.expects_continue).await?
+        };
         if call.ask != Ask::Nothing {
             // Boxed: this future is part of every request, and few get here.
             Box::pin(self.ask(inbound, call, &mut body, settings)).await?;
+        }
+        if let Some(form) = call.head.take_form() {
+            body = Body::of(form);
         }
         let portal = call.portal.clone();
         call.manner.close = !keeps_open || matches!(body, Body::Upload(_));
@@ -271,6 +296,7 @@ impl Gateway {
         inbound.consume(in_inbox);
         inbound.count_overhead(judged, &timing);
         let to = reply.framing_for(&mut call.manner);
+        cors::open_to(&mut reply.head, inbound.under_way.origin.as_deref());
         answer::finish(&mut reply.head, call.manner, to.stated, &timing, replayed);
         let answered = Answered { conn, reply, to: to.body, unread };
         deliver(inbound, call, answered, settings.portal_timeout).await
@@ -359,8 +385,19 @@ async fn respond<S: ClientStream>(
     let id = answer::request_id(inbound.under_way.request_id.take().as_deref());
     inbound.under_way.reached = Reached::Client;
     tracing::debug!(code = refusal.kind.code(), request_id = id, "refused");
-    let bytes = answer::refuse(refusal, manner, &id);
-    let mut slices = [IoSlice::new(&bytes)];
+    let bytes = answer::refuse(refusal, manner, &id, inbound.under_way.origin.as_deref());
+    say(inbound, &bytes, manner).await
+}
+
+/// Lets a page of an allowed origin send what its browser has asked about.
+async fn permit<S: ClientStream>(inbound: &mut Inbound<S>, fields: &str, manner: Manner) -> Then {
+    inbound.under_way.reached = Reached::Client;
+    let bytes = answer::permit(fields, manner, inbound.under_way.origin.as_deref());
+    say(inbound, &bytes, manner).await
+}
+
+async fn say<S: ClientStream>(inbound: &mut Inbound<S>, bytes: &[u8], manner: Manner) -> Then {
+    let mut slices = [IoSlice::new(bytes)];
     let writing = write_all(&mut inbound.stream, &mut slices);
     match inbound.deadline.limit(RESPOND_MAX, writing).await {
         Ok(Ok(())) if manner.close => Then::CloseGently,

@@ -12,6 +12,15 @@ use super::values::echo;
 use super::{Endpoint, IncomingWebhook, Listen};
 use crate::secret::Secret;
 
+/// One of `hosts`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostName {
+    /// Lower case, IPv6 without brackets.
+    pub host: String,
+    /// The only port that may stand behind it; `None` is any.
+    pub port: Option<u16>,
+}
+
 /// `127.0.0.1:8024`, `[::1]:8024`, `localhost:8024`.
 pub(super) fn socket(text: &str) -> Result<SocketAddr, String> {
     if text.starts_with("unix:") {
@@ -141,14 +150,19 @@ pub(super) fn webhook(text: &str) -> Result<(Endpoint, &str), String> {
     Ok((server, target))
 }
 
-/// A host name as it may stand in `hosts`: without a port.
-pub(super) fn host(text: &str) -> Result<String, String> {
-    let bare_v6 = text.parse::<Ipv6Addr>().is_ok();
-    let (host, port) = if bare_v6 { (text.to_owned(), None) } else { authority_parts(text)? };
-    if port.is_some() {
-        return Err(format!("{} has a port; write the name alone, as {host:?}", echo(text)));
+/// An entry of `hosts`: a name or an address, with a port where only that one is meant.
+pub(super) fn host(text: &str) -> Result<HostName, String> {
+    let bare_v6 = text.parse::<Ipv6Addr>().ok();
+    let (host, port) = match bare_v6 {
+        Some(address) => (address.to_string(), None),
+        None => authority_parts(text)?,
+    };
+    if host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified()) {
+        return Err(format!(
+            "{host} is no address that a tool can mean; write the name or the address that it calls"
+        ));
     }
-    Ok(host)
+    Ok(HostName { host, port })
 }
 
 /// Refuses plain HTTP to another machine, where the token or the secret would be on the wire.

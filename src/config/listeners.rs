@@ -7,7 +7,7 @@ use toml::de::DeValue;
 
 use super::document::{Findings, Flaws, Reported, Table};
 use super::values::{GIB, KIB, TIB, Value};
-use super::{Admin, Callback, Gateway, KeySource, Listen, ServerTls, Store};
+use super::{Admin, Callback, Gateway, HostName, KeySource, Listen, ServerTls, Store};
 use super::{address, clients, secrets, values};
 
 /// `[gateway]`; the default portal is settled once the portals are known.
@@ -209,7 +209,7 @@ fn table_listen(
     })
 }
 
-fn host(value: &Value<'_>) -> Result<String, Flaws> {
+fn host(value: &Value<'_>) -> Result<HostName, Flaws> {
     Ok(address::host(values::plain(value)?)?)
 }
 

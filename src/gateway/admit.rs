@@ -7,6 +7,7 @@ use crate::error::{Kind, Refusal};
 use crate::gateway::Gateway;
 use crate::gateway::answer::Manner;
 use crate::gateway::caller::{Ask, Caller, Recognised};
+use crate::gateway::cors;
 use crate::gateway::head::{self, FIELDS_MAX, Framing, Head, Verb, Version};
 use crate::gateway::outgoing::{Asked, Outgoing};
 use crate::gateway::peer;
@@ -31,6 +32,8 @@ pub(crate) struct Call {
     pub(crate) content_type: Option<Vec<u8>>,
     pub(crate) unclear_body: bool,
     pub(crate) request_id: Option<Vec<u8>>,
+    /// Of the page that sends it, where the operator allows that.
+    pub(crate) origin: Option<Box<str>>,
 }
 
 /// A request that is turned away.
@@ -39,13 +42,17 @@ pub(crate) struct Turned {
     pub(crate) refusal: Refusal,
     pub(crate) manner: Manner,
     pub(crate) request_id: Option<Vec<u8>>,
+    /// Of the page that sends it, where the operator allows that.
+    pub(crate) origin: Option<Box<str>>,
+    /// It is the preflight of such a page: the fields that it may send, said instead of the refusal.
+    pub(crate) preflight: Option<String>,
 }
 
 impl Turned {
     /// Of a request that could not even be read: the connection cannot be trusted any further.
     pub(crate) fn unread(refusal: Refusal) -> Self {
         let manner = Manner { xml: false, head_only: false, http10: false, close: true };
-        Self { refusal, manner, request_id: None }
+        Self { refusal, manner, request_id: None, origin: None, preflight: None }
     }
 }
 
@@ -74,7 +81,12 @@ impl Gateway {
             manner.close |= framing != Framing::None
                 || matches!(refusal.kind, Kind::Malformed | Kind::PeerNotAllowed);
             let request_id = asked.request_id.map(<[u8]>::to_vec);
-            Turned { refusal, manner, request_id }
+            let page = &asked.provenance;
+            let origin = page.allowed_origin(settings).map(Box::from);
+            let asks = refusal.kind == Kind::VerbRefused && page.is_preflight;
+            let fields = page.page_headers.unwrap_or_default();
+            let preflight = (asks && origin.is_some()).then(|| cors::permitted(fields));
+            Turned { refusal, manner, request_id, origin, preflight }
         })
     }
 
@@ -87,8 +99,11 @@ impl Gateway {
     ) -> Result<Call, Refusal> {
         let target = Target::parse(head.target);
         let authority = target.as_ref().ok().and_then(|target| target.authority);
-        let wall = Wall { settings, portals: &self.portals, local_socket };
+        let wall = Wall { settings, portals: &self.portals, doors: &self.doors, local_socket };
         let host = asked.provenance.admit(head, authority, &wall)?;
+        if head.verb == Verb::Options {
+            return Err(head::verb_refused());
+        }
         let target = target?;
         manner.xml = target.wants_xml();
         let keys_matter = settings.require_key || !self.clients.is_open();
@@ -110,7 +125,14 @@ impl Gateway {
             asked.only_plain();
         }
         let site = Arc::clone(&portal.site());
-        let outgoing = Outgoing::prepare(head, &target, asked, &site.authority);
+        let mut outgoing = Outgoing::prepare(head, &target, asked, &site.authority);
+        let is_download = is_download(target.method);
+        if framing == Framing::None
+            && !is_download
+            && outgoing.post_if_too_long(head, &target, asked)
+        {
+            asked.content_type = None;
+        }
         let mut call = Call {
             caller: Caller { client, uid },
             ask: if in_body { Ask::Key { portal_is_named } } else { Ask::Nothing },
@@ -119,10 +141,11 @@ impl Gateway {
             framing,
             manner: *manner,
             expects_continue: asked.expects_continue && head.version == Version::Http11,
-            is_download: is_download(target.method),
+            is_download,
             content_type: asked.content_type.map(<[u8]>::to_vec),
             unclear_body: asked.unclear_body,
             request_id: asked.request_id.map(<[u8]>::to_vec),
+            origin: asked.provenance.allowed_origin(settings).map(Box::from),
             portal,
             site,
         };

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::Refusal;
+use crate::gateway::cors;
 use crate::gateway::head::Framing;
 use crate::metrics::Replay;
 
@@ -62,8 +63,13 @@ pub(crate) fn finish(
     head.extend_from_slice(b"\r\n");
 }
 
-/// A whole answer of the gateway's own.
-pub(crate) fn refuse(refusal: &Refusal, manner: Manner, request_id: &str) -> Vec<u8> {
+/// A whole answer of the gateway's own, which the page at `origin` may read if there is one.
+pub(crate) fn refuse(
+    refusal: &Refusal,
+    manner: Manner,
+    request_id: &str,
+    origin: Option<&str>,
+) -> Vec<u8> {
     let (status, reason) = refusal.kind.status();
     let body = if manner.xml { xml(refusal, request_id) } else { json(refusal, request_id) };
     let mut answer = Vec::with_capacity(1024 + body.len());
@@ -84,11 +90,21 @@ pub(crate) fn refuse(refusal: &Refusal, manner: Manner, request_id: &str) -> Vec
         answer.extend_from_slice(b"Allow: GET, HEAD, POST\r\n");
     }
     push_connection(&mut answer, manner);
+    cors::open_to(&mut answer, origin);
     answer.extend_from_slice(GUARDS);
     answer.extend_from_slice(b"\r\n");
     if !manner.head_only {
         answer.extend_from_slice(body.as_bytes());
     }
+    answer
+}
+
+/// What a browser is told that asks whether the page at `origin` may send these fields.
+pub(crate) fn permit(fields: &str, manner: Manner, origin: Option<&str>) -> Vec<u8> {
+    let mut answer = cors::permit(fields, manner);
+    cors::open_to(&mut answer, origin);
+    answer.extend_from_slice(GUARDS);
+    answer.extend_from_slice(b"\r\n");
     answer
 }
 
@@ -183,7 +199,7 @@ mod tests {
     #[test]
     fn a_refusal_has_the_shape_every_sdk_reads_and_says_whether_the_call_has_run() {
         let refusal = Refusal::new(Kind::PortalTimeout, "the portal is \"silent\"");
-        let answer = refuse(&refusal, PLAIN, "r1");
+        let answer = refuse(&refusal, PLAIN, "r1", None);
         let text = std::str::from_utf8(&answer).unwrap();
         assert!(text.starts_with("HTTP/1.1 504 Gateway Timeout\r\n"), "{text}");
         assert!(text.contains("Proxy-Status: b24gate; error=http_response_timeout\r\n"));
@@ -197,7 +213,7 @@ mod tests {
     #[test]
     fn the_xml_twin_is_escaped() {
         let manner = Manner { xml: true, ..PLAIN };
-        let answer = refuse(&Refusal::new(Kind::PortalTls, "a < b & c"), manner, "r1");
+        let answer = refuse(&Refusal::new(Kind::PortalTls, "a < b & c"), manner, "r1", None);
         assert!(body(&answer).contains("<error>GATEWAY_PORTAL_TLS</error>"));
         assert!(body(&answer).contains("a &lt; b &amp; c"));
     }

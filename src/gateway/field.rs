@@ -24,6 +24,10 @@ pub(crate) enum RequestField {
     FetchSite,
     FetchMode,
     FetchDest,
+    /// `Access-Control-Request-Method`
+    PageMethod,
+    /// `Access-Control-Request-Headers`
+    PageHeaders,
     /// `X-B24-Portal`
     Portal,
 }
@@ -51,22 +55,55 @@ pub(crate) fn request_field(name: &str) -> RequestField {
         12 if is("x-request-id") => Is::RequestId,
         13 if is("authorization") => Is::Authorization,
         14 if is("content-length") || is("http2-settings") => Is::Drop,
-        14 if is("true-client-ip") || is("x-original-url") => Is::Forwarded,
+        14 if is("true-client-ip") => Is::Forwarded,
         14 if is("sec-fetch-site") => Is::FetchSite,
         14 if is("sec-fetch-mode") => Is::FetchMode,
-        14 if is("sec-fetch-dest") => Is::FetchDest,
+        14 if is("sec-fetch-dest") || is("service-worker") => Is::FetchDest,
         15 if is("accept-encoding") => Is::AcceptEncoding,
-        16 if is("cf-connecting-ip") => Is::Forwarded,
         16 if is("content-encoding") => Is::ContentEncoding,
         17 if is("transfer-encoding") => Is::Drop,
         19 if is("x-bitrix-csrf-token") => Is::Drop,
-        _ if starts_with(name, "x-forwarded-") => Is::Forwarded,
-        _ if is("x-b24-portal") => Is::Portal,
-        _ if starts_with(name, "x-b24-") || starts_with(name, "proxy-") => Is::Drop,
+        29 if is("access-control-request-method") => Is::PageMethod,
+        30 if is("access-control-request-headers") => Is::PageHeaders,
+        _ => family(name),
+    }
+}
+
+/// What only the start of a name tells, or a name that few proxies add.
+fn family(name: &str) -> RequestField {
+    use RequestField as Is;
+    let is = |known: &str| name.eq_ignore_ascii_case(known);
+    let starts = |prefix: &str| starts_with(name, prefix);
+    match name.as_bytes().first().map(u8::to_ascii_lowercase) {
+        Some(b'a') if starts("access-control-") => Is::Drop,
+        Some(b'c') if starts("cf-") || is("cdn-loop") || is("client-ip") => Is::Forwarded,
+        Some(b'f') if FORWARDERS.iter().any(|known| is(known)) => Is::Forwarded,
+        Some(b'p') if starts("proxy-") => Is::Drop,
+        Some(b't') if starts("tailscale-") => Is::Forwarded,
+        Some(b'x') if is("x-b24-portal") => Is::Portal,
+        Some(b'x') if starts("x-b24-") => Is::Drop,
+        Some(b'x') if starts("x-forwarded") || starts("x-original-") => Is::Forwarded,
+        Some(b'x') if FORWARDERS.iter().any(|known| is(known)) => Is::Forwarded,
         _ if memchr::memchr(b'_', name.as_bytes()).is_some() => underscored(name),
         _ => Is::Pass,
     }
 }
+
+/// What reverse proxies, CDNs and tunnels add besides the fields of the families above.
+const FORWARDERS: [&str; 12] = [
+    "fastly-client-ip",
+    "fly-client-ip",
+    "forwarded-for",
+    "x-appengine-user-ip",
+    "x-azure-clientip",
+    "x-azure-socketip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-coming-from",
+    "x-envoy-external-address",
+    "x-proxyuser-ip",
+    "x-rewrite-url",
+];
 
 /// The forwarding headers count in their PHP spelling too; the rest is dropped.
 fn underscored(name: &str) -> RequestField {
@@ -111,17 +148,24 @@ pub(crate) fn answer_field(name: &str) -> AnswerField {
         9 if is("report-to") => Is::Drop,
         10 if is("connection") => Is::Connection,
         10 if is("keep-alive") => Is::KeepAlive,
+        9 if is("sourcemap") || is("accept-ch") || is("set-login") => Is::Drop,
         10 if is("set-cookie") => Is::Drop,
         11 if is("retry-after") => Is::RetryAfter,
+        11 if is("set-cookie2") || is("x-sourcemap") || is("critical-ch") => Is::Drop,
         12 if is("content-type") => Is::ContentType,
         12 if is("proxy-status") => Is::Drop,
         13 if is("cache-control") || is("server-timing") => Is::Drop,
         14 if is("content-length") => Is::ContentLength,
         15 if is("clear-site-data") || is("x-frame-options") => Is::Drop,
+        15 if is("document-policy") => Is::Drop,
         16 if is("content-encoding") => Is::ContentEncoding,
         16 if is("content-location") || is("proxy-connection") => Is::Drop,
         16 if is("www-authenticate") => Is::Pass,
         17 if is("transfer-encoding") => Is::TransferEncoding,
+        17 if is("speculation-rules") || is("use-as-dictionary") => Is::Drop,
+        18 if is("permissions-policy") => Is::Drop,
+        20 if is("origin-agent-cluster") => Is::Drop,
+        23 if is("activate-storage-access") => Is::Drop,
         19 if is("content-disposition") => Is::ContentDisposition,
         19 if is("timing-allow-origin") || is("reporting-endpoints") => Is::Drop,
         18 if is("proxy-authenticate") => Is::Drop,
@@ -173,6 +217,7 @@ mod tests {
             "X-B24-Anything",
             "X_Bitrix_Csrf_Token",
             "Content_Length",
+            "Access-Control-Request-Private-Network",
         ] {
             assert_eq!(request_field(name), RequestField::Drop, "{name}");
         }
@@ -191,6 +236,19 @@ mod tests {
             "True-Client-IP",
             "X-Original-URL",
             "X_Real_IP",
+            "CF-Ray",
+            "CF_IPCountry",
+            "CDN-Loop",
+            "X-Forwarded",
+            "Forwarded-For",
+            "Forwarded_For",
+            "X-Original-Host",
+            "X-Rewrite-URL",
+            "X-Client-IP",
+            "X-Cluster-Client-IP",
+            "x-envoy-external-address",
+            "Fly-Client-IP",
+            "Tailscale-User-Login",
         ] {
             assert_eq!(request_field(name), RequestField::Forwarded, "{name}");
         }
@@ -204,6 +262,8 @@ mod tests {
             "X-BITRIX24-PYTHON-SDK-VERSION",
             "Idempotency-Key",
             "X-Bitrix-Rest-Response-Language",
+            "X-Forward",
+            "From",
             "Range",
             "Content-Language",
         ] {
@@ -228,6 +288,11 @@ mod tests {
             "Service-Worker-Allowed",
             "Strict-Transport-Security",
             "Content-Security-Policy-Report-Only",
+            "Set-Cookie2",
+            "SourceMap",
+            "Speculation-Rules",
+            "Origin-Agent-Cluster",
+            "Accept-CH",
         ] {
             assert_eq!(answer_field(name), AnswerField::Drop, "{name}");
         }

@@ -16,6 +16,8 @@ use crate::gateway::answer::Manner;
 pub(crate) struct UnderWay {
     pub(crate) manner: Manner,
     pub(crate) request_id: Option<Vec<u8>>,
+    /// Of the page that sent it, where the operator allows that.
+    pub(crate) origin: Option<Box<str>>,
     pub(crate) reached: Reached,
     /// When its head was there.
     pub(crate) begun: Option<Instant>,
@@ -40,7 +42,14 @@ impl UnderWay {
     /// Before the head has been read nothing is known, so the connection cannot go on either.
     pub(crate) fn nothing() -> Self {
         let manner = Manner { xml: false, head_only: false, http10: false, close: true };
-        Self { manner, request_id: None, reached: Reached::Nothing, begun: None, gathered: None }
+        Self {
+            manner,
+            request_id: None,
+            origin: None,
+            reached: Reached::Nothing,
+            begun: None,
+            gathered: None,
+        }
     }
 
     /// What the client is told; nothing when an answer to it has begun already.

@@ -13,12 +13,14 @@ pub(crate) const FIELDS_MAX: usize = 100;
 /// A field line, name and value as received.
 pub(crate) type Field<'b> = httparse::Header<'b>;
 
-/// The verbs of Bitrix24 REST.
+/// The verbs of Bitrix24 REST, and the one by which a browser asks about a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verb {
     Get,
     Head,
     Post,
+    /// Never a call; it is answered here or refused.
+    Options,
 }
 
 /// The two versions of HTTP that are spoken here.
@@ -138,11 +140,14 @@ fn read_line(line: &[u8]) -> Result<(Verb, &[u8], Version), Refusal> {
         b"GET" => Verb::Get,
         b"POST" => Verb::Post,
         b"HEAD" => Verb::Head,
+        b"OPTIONS" => Verb::Options,
+        b"CONNECT" => {
+            let text = "the gateway is an HTTP proxy and no tunnel: write http:// instead of \
+                        https:// in the address that your tool calls";
+            return Err(Refusal::new(Kind::VerbRefused, text));
+        }
         _ if !verb.is_empty() && verb.iter().all(|byte| is_token(*byte)) => {
-            return Err(Refusal::new(
-                Kind::VerbRefused,
-                "Bitrix24 REST is called with GET or POST",
-            ));
+            return Err(verb_refused());
         }
         _ => return Err(malformed("the verb is not a token")),
     };
@@ -202,6 +207,11 @@ pub(crate) fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// A 400 with what is wrong.
 pub(crate) fn malformed(what: &'static str) -> Refusal {
     Refusal::new(Kind::Malformed, what)
+}
+
+/// A 405.
+pub(crate) fn verb_refused() -> Refusal {
+    Refusal::new(Kind::VerbRefused, "Bitrix24 REST is called with GET or POST")
 }
 
 /// `tchar` of RFC 9110, section 5.6.2.

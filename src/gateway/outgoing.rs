@@ -33,7 +33,7 @@ pub(crate) struct Asked<'b> {
     accepts_gzip: bool,
     listed: Vec<&'b [u8]>,
     /// One bit a field: whether it goes on to the portal. [`FIELDS_MAX`] is below 128.
-    passing: u128,
+    pub(super) passing: u128,
 }
 
 impl<'b> Asked<'b> {
@@ -96,15 +96,17 @@ impl<'b> Asked<'b> {
 /// A request head, complete but for its credential and its blank line.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
-    verb: Verb,
-    bytes: Vec<u8>,
+    pub(super) verb: Verb,
+    pub(super) bytes: Vec<u8>,
     /// Where the method starts.
-    method_at: usize,
+    pub(super) method_at: usize,
     /// Where the request line's ` HTTP/1.1` starts.
-    target_end: usize,
+    pub(super) target_end: usize,
     /// Where the query starts, behind its `?`, if there is one.
-    query_at: Option<usize>,
-    base: usize,
+    pub(super) query_at: Option<usize>,
+    pub(super) base: usize,
+    /// The query, where it is too long to stand in the request line.
+    pub(super) form: Option<Vec<u8>>,
     pub(crate) carries: Carries,
 }
 
@@ -121,6 +123,8 @@ impl Outgoing {
             Verb::Get => b"GET /rest/",
             Verb::Head => b"HEAD /rest/",
             Verb::Post => b"POST /rest/",
+            // Turned away long before.
+            Verb::Options => b"OPTIONS /rest/",
         });
         if target.api == Api::V3 {
             bytes.extend_from_slice(b"api/");
@@ -143,9 +147,10 @@ impl Outgoing {
         bytes.extend_from_slice(b" HTTP/1.1\r\nHost: ");
         bytes.extend_from_slice(authority.as_bytes());
         bytes.extend_from_slice(b"\r\n");
-        write_fields(head, asked, &mut bytes);
+        write_fields(head, asked, asked.passing, &mut bytes);
         let base = bytes.len();
-        Self { verb: head.verb, bytes, method_at, target_end, query_at, base, carries }
+        let verb = head.verb;
+        Self { verb, bytes, method_at, target_end, query_at, base, form: None, carries }
     }
 
     /// The method with its suffix.
@@ -154,8 +159,11 @@ impl Outgoing {
         self.bytes.get(self.method_at..end).unwrap_or_default()
     }
 
-    /// The query that goes on.
+    /// The query that goes on, as a query or as the form that it has become.
     pub(crate) fn query(&self) -> &[u8] {
+        if let Some(form) = &self.form {
+            return form;
+        }
         let start = self.query_at.unwrap_or(self.target_end);
         self.bytes.get(start..self.target_end).unwrap_or_default()
     }
@@ -232,9 +240,14 @@ impl Outgoing {
     }
 }
 
-fn write_fields(head: &Head<'_, '_>, asked: &Asked<'_>, bytes: &mut Vec<u8>) {
+pub(super) fn write_fields(
+    head: &Head<'_, '_>,
+    asked: &Asked<'_>,
+    passing: u128,
+    bytes: &mut Vec<u8>,
+) {
     for (number, field) in head.fields.iter().enumerate() {
-        let passes = asked.passing >> number & 1 == 1;
+        let passes = passing >> number & 1 == 1;
         let listed =
             || asked.listed.iter().any(|name| name.eq_ignore_ascii_case(field.name.as_bytes()));
         if passes && !listed() {

@@ -31,19 +31,33 @@ pub(crate) fn forward(query: &[u8], out: &mut Vec<u8>) -> Carries {
         escape(query, out);
         return if is_link { Carries::SignedLink } else { Carries::Parameters };
     }
-    // The `auth` of a link is the portal's own and stands under its signature.
-    let kept = query.split(|byte| *byte == b'&').filter(|pair| match meaning(pair) {
-        Meaning::Auth => is_link,
-        Meaning::AccessToken | Meaning::Credential => false,
-        Meaning::Token | Meaning::Parameter => true,
-    });
-    for (index, pair) in kept.enumerate() {
+    for (index, pair) in parameters(query, is_link).enumerate() {
         if index > 0 {
             out.push(b'&');
         }
         escape(pair, out);
     }
     if is_link { Carries::SignedLink } else { Carries::Parameters }
+}
+
+/// Appends `query` to `out` without credentials, everything else as it is: for a body, where no
+/// character is in the way.
+pub(crate) fn keep(query: &[u8], out: &mut Vec<u8>) {
+    for (index, pair) in parameters(query, false).enumerate() {
+        if index > 0 {
+            out.push(b'&');
+        }
+        out.extend_from_slice(pair);
+    }
+}
+
+/// What is no credential. The `auth` of a link is the portal's own and stands under its signature.
+fn parameters(query: &[u8], is_link: bool) -> impl Iterator<Item = &[u8]> {
+    query.split(|byte| *byte == b'&').filter(move |pair| match meaning(pair) {
+        Meaning::Auth => is_link,
+        Meaning::AccessToken | Meaning::Credential => false,
+        Meaning::Token | Meaning::Parameter => true,
+    })
 }
 
 /// What a parameter is to the portal.
@@ -136,6 +150,13 @@ mod tests {
         check("a=1&auth[]=x&auth[b]=y", "a=1");
         check("a=1&auth", "a=1");
         check("aplogin=1&ap=secret&sessid=z&a=1", "a=1");
+    }
+
+    #[test]
+    fn in_a_body_nothing_is_escaped_and_credentials_are_cut_out_all_the_same() {
+        let mut out = Vec::new();
+        keep(b"filter[>ID]=\"0\"&auth=x&&+access.token=y&b=%3C", &mut out);
+        assert_eq!(out, b"filter[>ID]=\"0\"&&b=%3C");
     }
 
     #[test]

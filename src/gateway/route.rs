@@ -135,10 +135,13 @@ fn split_authority(target: &[u8]) -> Result<(Option<&[u8]>, &[u8]), Refusal> {
     if target.first() == Some(&b'/') {
         return Ok((None, target));
     }
-    let scheme = target.get(..7).is_some_and(|start| start.eq_ignore_ascii_case(b"http://"));
-    let rest = target
-        .get(7..)
-        .filter(|_| scheme)
+    // Whatever it says, the portal is called as its configuration has it.
+    let after = |scheme: &[u8]| {
+        let (start, rest) = target.split_at_checked(scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then_some(rest)
+    };
+    let rest = after(b"http://")
+        .or_else(|| after(b"https://"))
         .ok_or_else(|| malformed("the request target is neither a path nor an http:// address"))?;
     let end = rest.iter().position(|byte| b"/?".contains(byte)).unwrap_or(rest.len());
     let (authority, rest) = rest.split_at(end);
@@ -200,6 +203,7 @@ mod tests {
         check("/acme/rest/profile", Some((Some("acme"), V1, "profile", "")));
         check("/acme.bitrix24.com/rest/1/k/a.b", Some((Some("acme.bitrix24.com"), V1, "a.b", "")));
         check("http://acme.bitrix24.com/rest/profile", Some((None, V1, "profile", "")));
+        check("HTTPS://acme.bitrix24.com/rest/profile?a", Some((None, V1, "profile", "a")));
     }
 
     #[test]

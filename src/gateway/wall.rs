@@ -4,10 +4,13 @@
 //! So a request passes only if it was addressed to a name of this gateway and carries no sign of a
 //! browser page or of a proxy in front of one, unless the operator allowed just that.
 
+use std::net::{IpAddr, SocketAddr};
+
 use crate::config;
 use crate::error::{Refusal, Sign};
 use crate::gateway::field::RequestField;
 use crate::gateway::head::{Head, Version, malformed};
+use crate::gateway::listener::Bound;
 use crate::portal::Portals;
 
 /// What the fields of a request say about where it comes from.
@@ -22,6 +25,10 @@ pub(crate) struct Provenance<'b> {
     forwarded: bool,
     hosts: usize,
     origins: usize,
+    /// `Access-Control-Request-Method`: a browser asks whether a page may call.
+    pub(crate) is_preflight: bool,
+    /// `Access-Control-Request-Headers`
+    pub(crate) page_headers: Option<&'b [u8]>,
 }
 
 impl<'b> Provenance<'b> {
@@ -47,6 +54,8 @@ impl<'b> Provenance<'b> {
                 self.page |= PAGES.iter().any(|page| value.eq_ignore_ascii_case(page));
             }
             RequestField::Forwarded => self.forwarded = true,
+            RequestField::PageMethod => self.is_preflight = true,
+            RequestField::PageHeaders => self.page_headers = Some(value),
             _ => {}
         }
     }
@@ -66,6 +75,7 @@ impl<'b> Provenance<'b> {
         }
         if let (Some(authority), Some(host)) = (authority, self.host)
             && !authority.eq_ignore_ascii_case(host)
+            && !is_same_address(authority, host)
         {
             return Err(malformed("the Host field and the address in the target differ"));
         }
@@ -80,8 +90,14 @@ impl<'b> Provenance<'b> {
         wall.host(authority.or(self.host))
     }
 
+    /// The origin of the page that sends this, if the operator allows it.
+    pub(crate) fn allowed_origin<'s>(&self, settings: &'s config::Gateway) -> Option<&'s str> {
+        let origin = self.origin.filter(|_| self.origins == 1)?;
+        listed_origin(settings, origin)
+    }
+
     fn admit_page(&self, wall: &Wall<'_>) -> Result<(), Refusal> {
-        let allowed = self.origins == 1 && self.origin.is_some_and(|origin| wall.allows(origin));
+        let allowed = self.allowed_origin(wall.settings).is_some();
         if self.origin.is_some() && !allowed {
             return Err(Refusal::browser(
                 Sign::Origin,
@@ -89,7 +105,8 @@ impl<'b> Provenance<'b> {
                  it is yours",
             ));
         }
-        if self.referer.is_some_and(|referer| !wall.allows(origin_of(referer))) {
+        let allows = |referer| listed_origin(wall.settings, origin_of(referer)).is_some();
+        if self.referer.is_some_and(|referer| !allows(referer)) {
             let text = "a Referer field shows that a web page sends this request";
             return Err(Refusal::browser(Sign::Origin, text));
         }
@@ -106,13 +123,39 @@ impl<'b> Provenance<'b> {
 pub(crate) struct Wall<'w> {
     pub(crate) settings: &'w config::Gateway,
     pub(crate) portals: &'w Portals,
+    pub(crate) doors: &'w Doors,
     /// Whether the connection came over a unix socket, where a host name protects nothing.
     pub(crate) local_socket: bool,
 }
 
+/// The addresses that clients connect to, as bound.
+#[derive(Debug, Default)]
+pub(crate) struct Doors(Box<[SocketAddr]>);
+
+impl Doors {
+    pub(crate) fn of(sockets: &[Bound]) -> Self {
+        let tcp = |socket: &Bound| match socket {
+            Bound::Tcp(_, address) => Some(*address),
+            Bound::Unix(..) => None,
+        };
+        Self(sockets.iter().filter_map(tcp).collect())
+    }
+
+    fn has_port(&self, port: u16) -> bool {
+        self.0.iter().any(|door| door.port() == port)
+    }
+
+    /// Whether it is an address that was named to be listened on, with its port. Without one it is
+    /// the port of http:// or https://.
+    fn has(&self, ip: IpAddr, port: Option<u16>) -> bool {
+        let is_port = |own| port.map_or(matches!(own, 80 | 443), |port| port == own);
+        self.0.iter().any(|door| door.ip() == ip && is_port(door.port()))
+    }
+}
+
 impl Wall<'_> {
     fn host(&self, host: Option<&[u8]>) -> Result<String, Refusal> {
-        let Some(host) = host.and_then(host_name) else {
+        let Some((name, port)) = host.and_then(host_and_port) else {
             return if self.local_socket {
                 Ok(LOCALHOST.to_owned())
             } else {
@@ -120,13 +163,14 @@ impl Wall<'_> {
                 Err(Refusal::browser(Sign::Host, text))
             };
         };
-        let known = matches!(host.as_str(), LOCALHOST | "127.0.0.1" | "[::1]")
-            || host.ends_with(".localhost")
-            || self.local_socket
-            || self.settings.hosts.contains(&host)
-            || self.portals.by_domain(&host).is_some();
+        let known = if is_loopback_name(&name) {
+            self.admit_port(&name, port)?;
+            true
+        } else {
+            self.local_socket || self.portals.by_domain(&name).is_some() || self.is_own(&name, port)
+        };
         if known {
-            return Ok(host);
+            return Ok(name);
         }
         Err(Refusal::browser(
             Sign::Host,
@@ -135,13 +179,65 @@ impl Wall<'_> {
         ))
     }
 
-    fn allows(&self, origin: &[u8]) -> bool {
-        self.settings.origins.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(origin))
+    /// A page that was loaded from another port of this machine is another site, so a loopback name
+    /// has to name a port that leads here.
+    fn admit_port(&self, name: &str, port: Option<u16>) -> Result<(), Refusal> {
+        let Some(port) = port else { return Ok(()) };
+        if self.local_socket || self.doors.has_port(port) {
+            return Ok(());
+        }
+        let opened = self.settings.hosts.iter().any(|known| {
+            is_loopback_name(&known.host) && known.port.is_none_or(|open| open == port)
+        });
+        if opened || self.is_portal(name, port) {
+            return Ok(());
+        }
+        let text = format!(
+            "the Host field names port {port}, where the gateway does not listen; if a published \
+             port or `ssh -L` leads here, add \"localhost:{port}\" to gateway.hosts"
+        );
+        Err(Refusal::browser(Sign::Host, text))
+    }
+
+    /// Whether a portal lives there, on this very machine.
+    fn is_portal(&self, name: &str, port: u16) -> bool {
+        let portal = self.portals.by_domain(name);
+        portal.is_some_and(|portal| portal.site().authority == format!("{name}:{port}"))
+    }
+
+    /// Whether it is a name of the configuration, or an address that is listened on.
+    fn is_own(&self, name: &str, port: Option<u16>) -> bool {
+        let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
+        let ip: Option<IpAddr> = bare.parse().ok();
+        if ip.is_some_and(|ip| ip.is_unspecified()) {
+            return false;
+        }
+        let known = |known: &config::HostName| {
+            known.host == bare && (known.port.is_none() || known.port == port)
+        };
+        self.settings.hosts.iter().any(known) || ip.is_some_and(|ip| self.doors.has(ip, port))
     }
 }
 
-/// Host name of a Host field, lower case, without port and trailing dot.
-fn host_name(value: &[u8]) -> Option<String> {
+/// The origin of the configuration that this one is.
+fn listed_origin<'s>(settings: &'s config::Gateway, origin: &[u8]) -> Option<&'s str> {
+    let is_it = |known: &&String| known.as_bytes().eq_ignore_ascii_case(origin);
+    settings.origins.iter().find(is_it).map(String::as_str)
+}
+
+/// A name that means this machine to every resolver: a page cannot make it lead elsewhere.
+fn is_loopback_name(name: &str) -> bool {
+    matches!(name, LOCALHOST | "127.0.0.1" | "[::1]" | "::1") || name.ends_with(".localhost")
+}
+
+/// Whether two spellings differ in case, or in a port that http:// means anyway.
+fn is_same_address(authority: &[u8], host: &[u8]) -> bool {
+    let parts = |text| host_and_port(text).map(|(name, port)| (name, port.unwrap_or(80)));
+    parts(authority).is_some_and(|authority| parts(host) == Some(authority))
+}
+
+/// Host name of a Host field, lower case and without its trailing dot, and the port if there is one.
+fn host_and_port(value: &[u8]) -> Option<(String, Option<u16>)> {
     let text = std::str::from_utf8(value).ok()?;
     let host_end = match text.strip_prefix('[') {
         Some(inside) => inside.find(']')? + 2,
@@ -151,9 +247,9 @@ fn host_name(value: &[u8]) -> Option<String> {
     let port = if after.is_empty() { after } else { after.strip_prefix(':')? };
     let sound = |byte: u8| byte.is_ascii_alphanumeric() || b".-_[]:".contains(&byte);
     let host = host.strip_suffix('.').unwrap_or(host);
-    let port_is_sound = port.len() <= 5 && port.bytes().all(|digit| digit.is_ascii_digit());
-    (!host.is_empty() && port_is_sound && host.bytes().all(sound))
-        .then(|| host.to_ascii_lowercase())
+    let digits = port.bytes().all(|digit| digit.is_ascii_digit());
+    let port = if port.is_empty() { None } else { Some(port.parse().ok().filter(|_| digits)?) };
+    (!host.is_empty() && host.bytes().all(sound)).then(|| (host.to_ascii_lowercase(), port))
 }
 
 /// Scheme and authority of a URL.
@@ -165,30 +261,68 @@ fn origin_of(url: &[u8]) -> &[u8] {
 }
 
 const LOCALHOST: &str = "localhost";
-/// What a browser asks for when it is about to show or embed the answer as a page.
-const PAGES: [&[u8]; 5] = [b"document", b"iframe", b"frame", b"object", b"embed"];
+/// What a browser asks for when it is about to show, embed or run the answer.
+const PAGES: [&[u8]; 10] = [
+    b"document",
+    b"iframe",
+    b"frame",
+    b"fencedframe",
+    b"object",
+    b"embed",
+    b"script",
+    b"serviceworker",
+    b"sharedworker",
+    b"worker",
+];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn host_names_are_read_without_port_case_and_trailing_dot() {
+    fn host_names_are_read_without_case_and_trailing_dot_and_apart_from_their_port() {
         for (value, name) in [
-            ("localhost", Some("localhost")),
-            ("LOCALHOST.:8024", Some("localhost")),
-            ("127.0.0.1:8024", Some("127.0.0.1")),
-            ("[::1]:8024", Some("[::1]")),
-            ("[::1]", Some("[::1]")),
+            ("localhost", Some(("localhost", None))),
+            ("LOCALHOST.:8024", Some(("localhost", Some(8024)))),
+            ("localhost:", Some(("localhost", None))),
+            ("127.0.0.1:8024", Some(("127.0.0.1", Some(8024)))),
+            ("[::1]:8024", Some(("[::1]", Some(8024)))),
+            ("[::1]", Some(("[::1]", None))),
             ("", None),
             (":80", None),
             ("localhost:evil", None),
+            ("localhost:+80", None),
             ("localhost@evil", None),
             ("[::1]evil", None),
             ("localhost:80:80", None),
-            ("localhost:123456", None),
+            ("localhost:65536", None),
         ] {
-            assert_eq!(host_name(value.as_bytes()).as_deref(), name, "{value}");
+            let found = host_and_port(value.as_bytes());
+            let found = found.as_ref().map(|(name, port)| (name.as_str(), *port));
+            assert_eq!(found, name, "{value}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_listened_on_is_a_name_with_its_port_only() {
+        let doors = Doors(["10.0.0.5:8024", "[fd00::1]:80"].map(|it| it.parse().unwrap()).into());
+        let has = |ip: &str, port| doors.has(ip.parse().unwrap(), port);
+        assert!(has("10.0.0.5", Some(8024)) && has("fd00::1", Some(80)) && has("fd00::1", None));
+        assert!(!has("10.0.0.5", None) && !has("10.0.0.5", Some(80)) && !has("10.0.0.6", Some(80)));
+        assert!(doors.has_port(8024) && doors.has_port(80) && !doors.has_port(8025));
+    }
+
+    #[test]
+    fn an_address_in_the_target_and_the_host_may_differ_in_what_means_nothing() {
+        for (authority, host, same) in [
+            ("acme.bitrix24.com", "ACME.bitrix24.com:80", true),
+            ("acme.bitrix24.com:80", "acme.bitrix24.com", true),
+            ("acme.bitrix24.com:8080", "acme.bitrix24.com", false),
+            ("acme.bitrix24.com", "acme.bitrix24.de", false),
+            ("", "", false),
+        ] {
+            let found = is_same_address(authority.as_bytes(), host.as_bytes());
+            assert_eq!(found, same, "{authority} {host}");
         }
     }
 

@@ -5,6 +5,7 @@ mod browsers;
 mod fields;
 mod heads;
 mod paths;
+mod vectors;
 
 use b24gate::sandbox::Sandbox;
 

@@ -38,6 +38,7 @@ mod moved; // a renamed portal, and who only says so
 mod oauth_urls; // where the secrets of an exchange travel
 mod peer; // which user's programs may call, and what is open to other machines
 mod secure; // TLS on the port of plain HTTP
+mod php_oracle; // which credential PHP finds in what a client sends
 mod smoke; // a call, an expiry, a restart
 mod tls; // whom the gateway talks to
 mod unix; // the listener that file modes protect

@@ -5,9 +5,12 @@ mod bodies;
 mod connections;
 
 use crate::support::http::{self, Client};
-use crate::support::wire::{calls, chunked_request, last_call, pattern, request, sha256, stage};
+use crate::support::wire::{
+    calls, chunked_request, last_call, pattern, request, sha256, stage, stage_with,
+};
 use crate::support::{Gate, Setup};
 use b24gate::sandbox::{Options, Sandbox};
+use serde_json::json;
 
 #[tokio::test]
 async fn w1_raw_angle_brackets_and_quotes_pass_on_every_request_of_a_connection() {
@@ -131,21 +134,71 @@ async fn w4_version_3_is_called_with_json_and_refuses_in_its_own_shape() {
 }
 
 #[tokio::test]
-async fn w8_a_target_of_60_kb_passes_and_one_that_does_not_fit_is_a_414() {
+async fn w8_a_target_of_60_kb_passes_as_a_form_and_one_that_does_not_fit_is_a_414() {
     let (portal, gate) = stage().await;
     let mut client = Client::connect(gate.address).await;
-    for length in [8_000, 16_000, 32_000, 60_000] {
-        let target = format!("/rest/sandbox.echo?filter[>ID]=0&cmd={}", "x".repeat(length));
-        client.send(request(&format!("GET {target}"), "", b"")).await;
+    for length in [7_900, 8_000, 16_000, 32_000, 60_000] {
+        let query = format!("filter[>ID]=0&auth=stale&cmd={}", "x".repeat(length));
+        let fields = "Content-Type: application/json\r\n";
+        client.send(request(&format!("GET /rest/sandbox.echo?{query}"), fields, b"")).await;
         let answer = client.answer().await.unwrap();
         assert_eq!(answer.status, 200, "{length}");
-        let sent = last_call(&portal).target;
-        assert_eq!(sent, target.replace('>', "%3E"), "{length}");
+        assert_eq!(answer.json()["result"]["params"]["filter"][">ID"], "0", "{length}");
+        assert_eq!(answer.json()["result"]["params"]["cmd"], "x".repeat(length), "{length}");
+        let (call, sent) = (last_call(&portal), query.replace("auth=stale&", ""));
+        if length == 7_900 {
+            let target = format!("/rest/sandbox.echo?{}", sent.replace('>', "%3E"));
+            assert_eq!((call.method.as_str(), call.target), ("GET", target));
+            continue;
+        }
+        let line = (call.method.as_str(), call.target.as_str());
+        assert_eq!(line, ("POST", "/rest/sandbox.echo"), "{length}");
+        assert_eq!(call.header("content-type"), Some("application/x-www-form-urlencoded"));
+        assert_eq!(answer.json()["result"]["body_sha256"], sha256(sent.as_bytes()), "{length}");
     }
     let target = format!("/rest/sandbox.echo?cmd={}", "x".repeat(70_000));
     let answer = http::get(gate.address, &target).await;
     assert_eq!((answer.status, answer.error().as_str()), (414, "GATEWAY_TARGET_TOO_LONG"));
-    assert_eq!(portal.control().executions("sandbox.echo"), 4);
+    assert_eq!(portal.control().executions("sandbox.echo"), 5);
+}
+
+#[tokio::test]
+async fn w8_a_long_get_survives_an_expiry_and_finds_a_portal_that_reads_parameters_only() {
+    for inject in ["bearer", "parameter", "auto"] {
+        let setting = format!("inject = \"{inject}\"");
+        let (portal, gate) = stage_with(|setup| setup.portal(&setting)).await;
+        let bearer = json!({"bearer": inject == "bearer"});
+        portal.control().switch(&bearer).unwrap();
+        for round in 0..3 {
+            portal.control().expire();
+            let cmd = format!("{round}{}", "y".repeat(20_000));
+            let answer = http::get(gate.address, &format!("/rest/sandbox.echo?cmd={cmd}")).await;
+            assert_eq!(answer.status, 200, "{inject}: {}", answer.text());
+            assert_eq!(answer.json()["result"]["params"]["cmd"], cmd, "{inject}");
+            assert_eq!(last_call(&portal).method, "POST", "{inject}");
+        }
+        assert_eq!(portal.control().executions("sandbox.echo"), 3, "{inject}");
+        assert_eq!(portal.control().exchanges(), 3, "{inject}");
+    }
+}
+
+#[tokio::test]
+async fn w8_long_downloads_and_heads_and_gets_with_a_body_stay_what_they_are() {
+    let (portal, gate) = stage().await;
+    let long = "x".repeat(9_000);
+    for (line, body, status) in [
+        (format!("HEAD /rest/profile?cmd={long}"), &b""[..], 200),
+        (format!("GET /rest/sandbox.echo?cmd={long}"), b"a=1", 200),
+        (format!("GET /rest/disk.file.download?cmd={long}"), b"", 404),
+        (format!("GET /rest/download?auth=A&token=disk&cmd={long}"), b"", 0),
+    ] {
+        let mut client = Client::connect(gate.address).await;
+        client.send(request(&line, "", body)).await;
+        let found = client.answer_to(line.starts_with("HEAD")).await.unwrap();
+        assert!(status == 0 || found.status == status, "{}: {}", &line[..30], found.head);
+        let call = last_call(&portal);
+        assert_eq!(format!("{} {}", call.method, call.target), line);
+    }
 }
 
 #[tokio::test]

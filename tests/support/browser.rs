@@ -43,6 +43,12 @@ impl Manner {
         self
     }
 
+    /// Has the browser find a host where it says it is.
+    pub fn reach(mut self, host: &str) -> Self {
+        self.rules.push(format!("EXCLUDE {host}"));
+        self
+    }
+
     /// Has the browser trust every certificate.
     pub fn trusting(mut self) -> Self {
         self.arguments.push("--ignore-certificate-errors".to_owned());

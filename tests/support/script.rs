@@ -101,9 +101,9 @@ impl Line {
     pub async fn head(&mut self) -> Option<String> {
         loop {
             if let Some(at) = self.seen.windows(4).position(|four| four == b"\r\n\r\n") {
-                let head = self.seen.drain(..at + 4).collect();
+                let head: Vec<u8> = self.seen.drain(..at + 4).collect();
                 self.heads.fetch_add(1, Ordering::SeqCst);
-                return Some(String::from_utf8(head).unwrap());
+                return Some(String::from_utf8_lossy(&head).into_owned());
             }
             if !self.more().await {
                 return None;

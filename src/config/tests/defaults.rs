@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::super::keys;
-use super::super::{Access, Config, Inject, KeySource, Listen, Plan, Refresh};
+use super::super::{Access, Config, HostName, Inject, KeySource, Listen, Plan, Refresh};
 use super::{APP, PORTAL, accepted};
 
 const EXAMPLE: &str = include_str!("../../../config.example.toml");
@@ -195,9 +195,17 @@ fn urls_lose_their_case_their_slash_and_nothing_else() {
 #[test]
 fn hosts_and_origins_are_kept_as_they_will_be_compared() {
     let config = accepted(
-        "[gateway]\nhosts = [\"Gate.LAN\", \"::1\"]\norigins = [\"https://CRM.example.com:443\"]\n",
+        "[gateway]\nhosts = [\"Gate.LAN\", \"::1\", \"localhost:9000\", \"[FD00:0::1]:80\"]\n\
+         origins = [\"https://CRM.example.com:443\"]\n",
     );
-    assert_eq!(config.gateway.hosts, ["gate.lan", "::1"]);
+    let named = |host: &str, port| HostName { host: host.to_owned(), port };
+    let hosts = [
+        named("gate.lan", None),
+        named("::1", None),
+        named("localhost", Some(9000)),
+        named("fd00::1", Some(80)),
+    ];
+    assert_eq!(config.gateway.hosts, hosts);
     assert_eq!(config.gateway.origins, ["https://crm.example.com"]);
 }
 

@@ -64,11 +64,13 @@ pub(super) const LISTENERS: &[Row] = &[
     ("[callback]\nlisten = \"0.0.0.0:8024\"", 2, "callback", &["taken by [gateway] listen"]),
     ("[gateway]\nhosts = \"gate\"", 2, "gateway", &["hosts: must be a list", "not a text"]),
     (
-        "[gateway]\nhosts = [\"gate:80\"]",
+        "[gateway]\nhosts = [\"0.0.0.0:8024\"]",
         2,
         "gateway",
-        &["has a port; write the name alone, as \"gate\""],
+        &["0.0.0.0 is no address that a tool can mean"],
     ),
+    ("[gateway]\nhosts = [\"::\"]", 2, "gateway", &["is no address that a tool can mean"]),
+    ("[gateway]\nhosts = [\"gate:0\"]", 2, "gateway", &["has no valid port"]),
     ("[gateway]\nhosts = [\"*\"]", 2, "gateway", &["has no valid host name"]),
     ("[gateway]\norigins = [\"*\"]", 2, "gateway", &["would let any web page call"]),
     (
