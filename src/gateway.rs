@@ -31,6 +31,7 @@ mod refusals;
 mod relay;
 mod reply;
 mod route;
+mod twin;
 mod upload;
 mod upstream;
 mod verdict;
@@ -61,6 +62,7 @@ use crate::gateway::head::Framing;
 use crate::gateway::inbound::{Inbound, Stop};
 use crate::gateway::relay::{Delivered, Pace, Relay};
 use crate::gateway::reply::{Encoding, Reply};
+use crate::gateway::twin::Twins;
 use crate::gateway::upstream::Conn;
 use crate::gateway::wire::{ClientStream, write_all};
 use crate::metrics::Traffic;
@@ -83,6 +85,8 @@ pub struct Gateway {
     traffic: Arc<Traffic>,
     /// Who may call.
     clients: Arc<Clients>,
+    /// Requests that a repetition can be told from.
+    twins: Arc<Twins>,
 }
 
 /// A portal's answer, as far as it has been read.
@@ -93,6 +97,8 @@ struct Answered {
     to: Framing,
     /// Something of the request is still to be read.
     unread: bool,
+    /// How much of its head is the portal's own.
+    fields: usize,
 }
 
 /// Whether the connection to the client goes on.
@@ -120,6 +126,7 @@ impl Gateway {
             room: Arc::new(Semaphore::new(ROOM_KIB)),
             traffic: Arc::default(),
             clients: Arc::default(),
+            twins: Arc::default(),
         }
     }
 
@@ -226,6 +233,13 @@ impl Gateway {
         if matches!(body, Body::Memory { .. }) {
             inbound.under_way.gathered = Some(Instant::now());
         }
+        if let Some(mark) = &call.mark {
+            // Boxed: this future is part of every request.
+            let joining = self.join(inbound, (call, mark), &body, settings.portal_timeout);
+            if let Some(then) = Box::pin(joining).await? {
+                return Ok(then);
+            }
+        }
         let _place = portal.budget.place().await;
         portal.count_request();
         let mut forward = Forward::new(self, call, &mut body, settings);
@@ -247,8 +261,9 @@ impl Gateway {
         inbound.consume(in_inbox);
         inbound.count_overhead(judged, &timing);
         let to = reply.framing_for(&mut call.manner);
+        let fields = reply.head.len();
         answer::finish(&mut reply.head, call.manner, to.stated, &timing, replayed);
-        let answered = Answered { conn, reply, to: to.body, unread };
+        let answered = Answered { conn, reply, to: to.body, unread, fields };
         deliver(inbound, call, answered, settings.portal_timeout).await
     }
 
@@ -269,16 +284,20 @@ async fn deliver<S: ClientStream>(
     answered: Answered,
     silence_max: Duration,
 ) -> Result<Then, Stop> {
-    let Answered { mut conn, mut reply, to, unread } = answered;
+    let Answered { mut conn, mut reply, to, unread, fields } = answered;
     let portal = &call.portal;
     let hidden = hide(portal, &conn, &mut reply)?;
     inbound.under_way.reached = Reached::Client;
     let pace = Pace { deadline: &inbound.deadline, portal: silence_max };
     let client = &mut inbound.stream;
-    let relay = Relay { client, conn: &mut conn, head: &reply.head, to, pace, hidden };
+    let lead = inbound.under_way.twin.as_deref_mut();
+    let relay = Relay { client, conn: &mut conn, head: &reply.head, to, pace, hidden, lead };
     let delivered = relay.deliver(reply.framing).await;
     if delivered == Delivered::Nothing {
         return Err(Stop::Refuse(forward::broken_off()));
+    }
+    if let Some(lead) = inbound.under_way.twin.take() {
+        lead.answered(&reply, fields, call.manner);
     }
     portal.tally.answered(reply.status);
     let parks = delivered == Delivered::Whole && reply.keeps_open && !unread;
@@ -328,10 +347,13 @@ async fn respond<S: ClientStream>(
     portal: Option<&Portal>,
 ) -> Then {
     inbound.count_refusal(refusal, portal.map(|portal| &*portal.tally));
+    if let Some(lead) = inbound.under_way.twin.take() {
+        lead.refused(refusal);
+    }
     let id = answer::request_id(inbound.under_way.request_id.take().as_deref());
     inbound.under_way.reached = Reached::Client;
     tracing::debug!(code = refusal.kind.code(), request_id = id, "refused");
-    let bytes = answer::refuse(refusal, manner, &id);
+    let bytes = answer::refuse(refusal, manner, &id, inbound.under_way.replayed);
     let mut slices = [IoSlice::new(&bytes)];
     let writing = write_all(&mut inbound.stream, &mut slices);
     match inbound.deadline.limit(RESPOND_MAX, writing).await {

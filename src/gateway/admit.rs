@@ -9,7 +9,9 @@ use crate::gateway::answer::Manner;
 use crate::gateway::caller::Caller;
 use crate::gateway::head::{self, FIELDS_MAX, Framing, Head, Verb, Version};
 use crate::gateway::outgoing::{Asked, Outgoing};
+use crate::gateway::query::Carries;
 use crate::gateway::route::{Api, Target};
+use crate::gateway::twin::Mark;
 use crate::gateway::wall::Wall;
 use crate::portal::{Holder, Portal, Site};
 
@@ -28,6 +30,8 @@ pub(crate) struct Call {
     pub(crate) is_download: bool,
     pub(crate) content_type: Option<Vec<u8>>,
     pub(crate) request_id: Option<Vec<u8>>,
+    /// The id by which a repetition of it is known.
+    pub(crate) mark: Option<Mark>,
 }
 
 /// A request that is turned away.
@@ -89,6 +93,9 @@ impl Gateway {
         }
         let site = Arc::clone(&portal.site());
         let outgoing = Outgoing::prepare(head, &target, asked, &site.authority);
+        let is_download = is_download(target.method);
+        let may_join = !is_download && !manner.head_only && outgoing.carries == Carries::Parameters;
+        let mark = if may_join { Mark::of(asked, target.query) } else { None };
         Ok(Call {
             caller: Caller::default(),
             head: outgoing,
@@ -96,9 +103,10 @@ impl Gateway {
             framing,
             manner: *manner,
             expects_continue: asked.expects_continue && head.version == Version::Http11,
-            is_download: is_download(target.method),
+            is_download,
             content_type: asked.content_type.map(<[u8]>::to_vec),
             request_id: asked.request_id.map(<[u8]>::to_vec),
+            mark,
             portal,
             site,
         })

@@ -10,6 +10,8 @@ use tokio::time::Instant;
 
 use crate::error::{Kind, Refusal};
 use crate::gateway::answer::Manner;
+use crate::gateway::twin::Lead;
+use crate::metrics::Replay;
 
 /// What has to be known of a request when nothing is left of it but its connection.
 #[derive(Debug)]
@@ -21,6 +23,10 @@ pub(crate) struct UnderWay {
     pub(crate) begun: Option<Instant>,
     /// When its body was there, where that was waited for.
     pub(crate) gathered: Option<Instant>,
+    /// The duty towards those who repeat it.
+    pub(crate) twin: Option<Box<Lead>>,
+    /// Its answer is another request's: it has not run itself.
+    pub(crate) replayed: Option<Replay>,
 }
 
 /// How far a request has come.
@@ -40,7 +46,30 @@ impl UnderWay {
     /// Before the head has been read nothing is known, so the connection cannot go on either.
     pub(crate) fn nothing() -> Self {
         let manner = Manner { xml: false, head_only: false, http10: false, close: true };
-        Self { manner, request_id: None, reached: Reached::Nothing, begun: None, gathered: None }
+        Self {
+            manner,
+            request_id: None,
+            reached: Reached::Nothing,
+            begun: None,
+            gathered: None,
+            twin: None,
+            replayed: None,
+        }
+    }
+
+    /// It is about to be sent.
+    pub(crate) fn leaves(&mut self) {
+        self.reached = Reached::Portal;
+        if let Some(lead) = &mut self.twin {
+            lead.sent();
+        }
+    }
+
+    /// The portal has answered that it did not run it.
+    pub(crate) fn rejected(&mut self) {
+        if let Some(lead) = self.twin.take() {
+            lead.rejected();
+        }
     }
 
     /// What the client is told; nothing when an answer to it has begun already.
