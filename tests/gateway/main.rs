@@ -37,6 +37,7 @@ mod moved; // a renamed portal, and who only says so
 mod oauth_urls; // where the secrets of an exchange travel
 mod smoke; // a call, an expiry, a restart
 mod tls; // whom the gateway talks to
+mod twin; // a request that is sent again while it runs, or just after
 mod unix; // the listener that file modes protect
 mod webhook; // a portal that an incoming webhook opens
 mod wire; // what real clients send, and that the portal gets it
