@@ -36,6 +36,7 @@ mod relay;
 mod reply;
 mod route;
 mod secure;
+mod twin;
 mod upload;
 mod upstream;
 mod verdict;
@@ -70,6 +71,7 @@ use crate::gateway::listener::Bound;
 use crate::gateway::relay::{Delivered, Pace, Relay};
 use crate::gateway::reply::{Encoding, Reply};
 use crate::gateway::secure::Secure;
+use crate::gateway::twin::Twins;
 use crate::gateway::upstream::Conn;
 use crate::gateway::wall::Doors;
 use crate::gateway::wire::{ClientStream, write_all};
@@ -97,6 +99,8 @@ pub struct Gateway {
     secure: Option<Secure>,
     /// Where they connect.
     doors: Doors,
+    /// Requests that a repetition can be told from.
+    twins: Arc<Twins>,
 }
 
 /// A portal's answer, as far as it has been read.
@@ -107,6 +111,8 @@ struct Answered {
     to: Framing,
     /// Something of the request is still to be read.
     unread: bool,
+    /// How much of its head is the portal's own.
+    fields: usize,
 }
 
 /// Whether the connection to the client goes on.
@@ -136,6 +142,7 @@ impl Gateway {
             clients: Arc::default(),
             secure: None,
             doors: Doors::default(),
+            twins: Arc::default(),
         }
     }
 
@@ -275,6 +282,13 @@ impl Gateway {
         if matches!(body, Body::Memory { .. }) {
             inbound.under_way.gathered = Some(Instant::now());
         }
+        if let Some(mark) = &call.mark {
+            // Boxed: this future is part of every request.
+            let joining = self.join(inbound, (call, mark), &body, settings.portal_timeout);
+            if let Some(then) = Box::pin(joining).await? {
+                return Ok(then);
+            }
+        }
         let _place = portal.budget.place().await;
         portal.count_request();
         let mut forward = Forward::new(self, call, &mut body, settings);
@@ -296,9 +310,10 @@ impl Gateway {
         inbound.consume(in_inbox);
         inbound.count_overhead(judged, &timing);
         let to = reply.framing_for(&mut call.manner);
+        let fields = reply.head.len();
         cors::open_to(&mut reply.head, inbound.under_way.origin.as_deref());
         answer::finish(&mut reply.head, call.manner, to.stated, &timing, replayed);
-        let answered = Answered { conn, reply, to: to.body, unread };
+        let answered = Answered { conn, reply, to: to.body, unread, fields };
         deliver(inbound, call, answered, settings.portal_timeout).await
     }
 
@@ -319,16 +334,20 @@ async fn deliver<S: ClientStream>(
     answered: Answered,
     silence_max: Duration,
 ) -> Result<Then, Stop> {
-    let Answered { mut conn, mut reply, to, unread } = answered;
+    let Answered { mut conn, mut reply, to, unread, fields } = answered;
     let portal = &call.portal;
     let hidden = hide(portal, &conn, &mut reply)?;
     inbound.under_way.reached = Reached::Client;
     let pace = Pace { deadline: &inbound.deadline, portal: silence_max };
     let client = &mut inbound.stream;
-    let relay = Relay { client, conn: &mut conn, head: &reply.head, to, pace, hidden };
+    let lead = inbound.under_way.twin.as_deref_mut();
+    let relay = Relay { client, conn: &mut conn, head: &reply.head, to, pace, hidden, lead };
     let delivered = relay.deliver(reply.framing).await;
     if delivered == Delivered::Nothing {
         return Err(Stop::Refuse(forward::broken_off()));
+    }
+    if let Some(lead) = inbound.under_way.twin.take() {
+        lead.answered(&reply, fields, call.manner);
     }
     call.count_answer(reply.status);
     let parks = delivered == Delivered::Whole && reply.keeps_open && !unread;
@@ -382,10 +401,14 @@ async fn respond<S: ClientStream>(
     call: Option<&Call>,
 ) -> Then {
     inbound.count_refusal(refusal, call);
+    if let Some(lead) = inbound.under_way.twin.take() {
+        lead.refused(refusal);
+    }
     let id = answer::request_id(inbound.under_way.request_id.take().as_deref());
     inbound.under_way.reached = Reached::Client;
     tracing::debug!(code = refusal.kind.code(), request_id = id, "refused");
-    let bytes = answer::refuse(refusal, manner, &id, inbound.under_way.origin.as_deref());
+    let UnderWay { origin, replayed, .. } = &inbound.under_way;
+    let bytes = answer::refuse(refusal, manner, &id, (origin.as_deref(), *replayed));
     say(inbound, &bytes, manner).await
 }
 

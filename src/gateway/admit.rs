@@ -11,7 +11,9 @@ use crate::gateway::cors;
 use crate::gateway::head::{self, FIELDS_MAX, Framing, Head, Verb, Version};
 use crate::gateway::outgoing::{Asked, Outgoing};
 use crate::gateway::peer;
+use crate::gateway::query::Carries;
 use crate::gateway::route::{Api, Target};
+use crate::gateway::twin::Mark;
 use crate::gateway::wall::Wall;
 use crate::portal::{Holder, Portal, Site};
 
@@ -34,6 +36,8 @@ pub(crate) struct Call {
     pub(crate) request_id: Option<Vec<u8>>,
     /// Of the page that sends it, where the operator allows that.
     pub(crate) origin: Option<Box<str>>,
+    /// The id by which a repetition of it is known.
+    pub(crate) mark: Option<Mark>,
 }
 
 /// A request that is turned away.
@@ -127,6 +131,8 @@ impl Gateway {
         let site = Arc::clone(&portal.site());
         let mut outgoing = Outgoing::prepare(head, &target, asked, &site.authority);
         let is_download = is_download(target.method);
+        let may_join = !is_download && !manner.head_only && outgoing.carries == Carries::Parameters;
+        let mark = if may_join { Mark::of(asked, target.query) } else { None };
         if framing == Framing::None
             && !is_download
             && outgoing.post_if_too_long(head, &target, asked)
@@ -146,6 +152,7 @@ impl Gateway {
             unclear_body: asked.unclear_body,
             request_id: asked.request_id.map(<[u8]>::to_vec),
             origin: asked.provenance.allowed_origin(settings).map(Box::from),
+            mark,
             portal,
             site,
         };

@@ -47,11 +47,7 @@ pub(crate) fn finish(
         Framing::None | Framing::Close => {}
     }
     push_connection(head, manner);
-    if let Some(reason) = replayed {
-        head.extend_from_slice(b"X-B24-Replayed: ");
-        head.extend_from_slice(reason.as_str().as_bytes());
-        head.extend_from_slice(b"\r\n");
-    }
+    push_replayed(head, replayed);
     head.extend_from_slice(b"Server-Timing: queue;dur=");
     push_ms(head, timing.queue);
     head.extend_from_slice(b", refresh;dur=");
@@ -68,7 +64,7 @@ pub(crate) fn refuse(
     refusal: &Refusal,
     manner: Manner,
     request_id: &str,
-    origin: Option<&str>,
+    (origin, replayed): (Option<&str>, Option<Replay>),
 ) -> Vec<u8> {
     let (status, reason) = refusal.kind.status();
     let body = if manner.xml { xml(refusal, request_id) } else { json(refusal, request_id) };
@@ -91,6 +87,7 @@ pub(crate) fn refuse(
     }
     push_connection(&mut answer, manner);
     cors::open_to(&mut answer, origin);
+    push_replayed(&mut answer, replayed);
     answer.extend_from_slice(GUARDS);
     answer.extend_from_slice(b"\r\n");
     if !manner.head_only {
@@ -156,6 +153,14 @@ fn push_connection(head: &mut Vec<u8>, manner: Manner) {
     }
 }
 
+fn push_replayed(head: &mut Vec<u8>, replayed: Option<Replay>) {
+    if let Some(reason) = replayed {
+        head.extend_from_slice(b"X-B24-Replayed: ");
+        head.extend_from_slice(reason.as_str().as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+}
+
 /// Milliseconds with one decimal, without the cost of formatting a float.
 fn push_ms(head: &mut Vec<u8>, duration: Duration) {
     let tenths = u64::try_from(duration.as_micros() / 100).unwrap_or(u64::MAX);
@@ -199,7 +204,7 @@ mod tests {
     #[test]
     fn a_refusal_has_the_shape_every_sdk_reads_and_says_whether_the_call_has_run() {
         let refusal = Refusal::new(Kind::PortalTimeout, "the portal is \"silent\"");
-        let answer = refuse(&refusal, PLAIN, "r1", None);
+        let answer = refuse(&refusal, PLAIN, "r1", (None, None));
         let text = std::str::from_utf8(&answer).unwrap();
         assert!(text.starts_with("HTTP/1.1 504 Gateway Timeout\r\n"), "{text}");
         assert!(text.contains("Proxy-Status: b24gate; error=http_response_timeout\r\n"));
@@ -213,7 +218,7 @@ mod tests {
     #[test]
     fn the_xml_twin_is_escaped() {
         let manner = Manner { xml: true, ..PLAIN };
-        let answer = refuse(&Refusal::new(Kind::PortalTls, "a < b & c"), manner, "r1", None);
+        let answer = refuse(&Refusal::new(Kind::PortalTls, "a < b & c"), manner, "r1", (None, None));
         assert!(body(&answer).contains("<error>GATEWAY_PORTAL_TLS</error>"));
         assert!(body(&answer).contains("a &lt; b &amp; c"));
     }

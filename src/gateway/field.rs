@@ -14,6 +14,7 @@ pub(crate) enum RequestField {
     Expect,
     AcceptEncoding,
     RequestId,
+    IdempotencyKey,
     ContentType,
     /// Goes on, and means that nobody here can read the body.
     ContentEncoding,
@@ -60,6 +61,7 @@ pub(crate) fn request_field(name: &str) -> RequestField {
         14 if is("sec-fetch-mode") => Is::FetchMode,
         14 if is("sec-fetch-dest") || is("service-worker") => Is::FetchDest,
         15 if is("accept-encoding") => Is::AcceptEncoding,
+        15 if is("idempotency-key") => Is::IdempotencyKey,
         16 if is("content-encoding") => Is::ContentEncoding,
         17 if is("transfer-encoding") => Is::Drop,
         19 if is("x-bitrix-csrf-token") => Is::Drop,
@@ -260,7 +262,6 @@ mod tests {
             "User-Agent",
             "Accept",
             "X-BITRIX24-PYTHON-SDK-VERSION",
-            "Idempotency-Key",
             "X-Bitrix-Rest-Response-Language",
             "X-Forward",
             "From",

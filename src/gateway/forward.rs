@@ -16,7 +16,6 @@ use crate::gateway::answer::Timing;
 use crate::gateway::body::Body;
 use crate::gateway::deadline::Elapsed;
 use crate::gateway::decide::Step;
-use crate::gateway::guard::Reached;
 use crate::gateway::inbound::{Inbound, Stop};
 use crate::gateway::lent::Lent;
 use crate::gateway::query::Carries;
@@ -112,7 +111,11 @@ impl<'f> Forward<'f> {
                 continue;
             }
             match Box::pin(self.decide(finding, &reply, slot, lent)).await {
-                Step::Deliver => return Ok((conn, reply)),
+                // Every finding but the ordinary one proves that the call has not run.
+                Step::Deliver => {
+                    inbound.under_way.rejected();
+                    return Ok((conn, reply));
+                }
                 Step::Refuse(refusal) => {
                     conn.retire(&reply, sent);
                     return Err(Stop::Refuse(refusal));
@@ -208,7 +211,7 @@ impl<'f> Forward<'f> {
         slot: Slot,
         lent: &Lent,
     ) -> Result<(Reply, Sent), Failure> {
-        inbound.under_way.reached = Reached::Portal;
+        inbound.under_way.leaves();
         let to_head = self.call.manner.head_only;
         let head = lent.head(&mut self.call.head, slot);
         let limit = self.settings.portal_timeout;

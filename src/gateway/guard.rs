@@ -10,6 +10,8 @@ use tokio::time::Instant;
 
 use crate::error::{Kind, Refusal};
 use crate::gateway::answer::Manner;
+use crate::gateway::twin::Lead;
+use crate::metrics::Replay;
 
 /// What has to be known of a request when nothing is left of it but its connection.
 #[derive(Debug)]
@@ -23,6 +25,10 @@ pub(crate) struct UnderWay {
     pub(crate) begun: Option<Instant>,
     /// When its body was there, where that was waited for.
     pub(crate) gathered: Option<Instant>,
+    /// The duty towards those who repeat it.
+    pub(crate) twin: Option<Box<Lead>>,
+    /// Its answer is another request's: it has not run itself.
+    pub(crate) replayed: Option<Replay>,
 }
 
 /// How far a request has come.
@@ -49,6 +55,23 @@ impl UnderWay {
             reached: Reached::Nothing,
             begun: None,
             gathered: None,
+            twin: None,
+            replayed: None,
+        }
+    }
+
+    /// It is about to be sent.
+    pub(crate) fn leaves(&mut self) {
+        self.reached = Reached::Portal;
+        if let Some(lead) = &mut self.twin {
+            lead.sent();
+        }
+    }
+
+    /// The portal has answered that it did not run it.
+    pub(crate) fn rejected(&mut self) {
+        if let Some(lead) = self.twin.take() {
+            lead.rejected();
         }
     }
 

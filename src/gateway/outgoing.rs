@@ -26,11 +26,12 @@ pub(crate) struct Asked<'b> {
     pub(crate) portal: Option<&'b str>,
     pub(crate) request_id: Option<&'b [u8]>,
     pub(crate) content_type: Option<&'b [u8]>,
+    pub(crate) idempotency_key: Option<&'b [u8]>,
     /// What `Authorization: Bearer` shows.
     pub(crate) bearer: Option<Shown<'b>>,
     /// Two content types or a compressed body: readers would differ in what it says.
     pub(crate) unclear_body: bool,
-    accepts_gzip: bool,
+    pub(crate) accepts_gzip: bool,
     listed: Vec<&'b [u8]>,
     /// One bit a field: whether it goes on to the portal. [`FIELDS_MAX`] is below 128.
     pub(super) passing: u128,
@@ -46,6 +47,7 @@ impl<'b> Asked<'b> {
                 kind,
                 RequestField::Pass
                     | RequestField::RequestId
+                    | RequestField::IdempotencyKey
                     | RequestField::ContentType
                     | RequestField::ContentEncoding
             );
@@ -60,6 +62,11 @@ impl<'b> Asked<'b> {
                     asked.accepts_gzip |= elements(field.value).any(accepts_gzip);
                 }
                 RequestField::RequestId => asked.request_id = Some(field.value),
+                // Two of them say nothing.
+                RequestField::IdempotencyKey => {
+                    let known = asked.idempotency_key.is_some();
+                    asked.idempotency_key = Some(if known { b"" } else { field.value });
+                }
                 RequestField::ContentType => {
                     asked.unclear_body |= asked.content_type.replace(field.value).is_some();
                 }
@@ -172,6 +179,11 @@ impl Outgoing {
     pub(crate) fn delimit(&mut self, framing: Framing) {
         write_framing(self.verb, framing, &mut self.bytes);
         self.base = self.bytes.len();
+    }
+
+    /// Verb, path and query, without a credential.
+    pub(crate) fn line(&self) -> &[u8] {
+        self.bytes.get(..self.target_end).unwrap_or_default()
     }
 
     /// The head with `token` in its slot.
@@ -320,12 +332,14 @@ mod tests {
         let wire = "POST /rest/1/KEY/crm.deal.Get.json?auth=old&a=1 HTTP/1.1\r\nHost: localhost\r\n\
             Authorization: Bearer old\r\nCookie: a=b\r\nUser-Agent: x\r\nExpect: 100-continue\r\n\
             Connection: close, X-Listed, authorization, host, content-length\r\nX-Listed: 1\r\n\
-            X-Request-ID: r1\r\nAccept-Encoding: br, gzip;q=0.8\r\nContent-Length: 2\r\n\r\n";
+            X-Request-ID: r1\r\nIdempotency-Key: k1\r\nAccept-Encoding: br, gzip;q=0.8\r\n\
+            Content-Length: 2\r\n\r\n";
         let mut head = outgoing(wire, Framing::Length(2));
         assert_eq!(
             text(head.with(Slot::Bearer, &Secret::new("T"))),
             "POST /rest/crm.deal.Get.json?a=1 HTTP/1.1\r\nHost: acme.bitrix24.com\r\n\
-             User-Agent: x\r\nX-Request-ID: r1\r\nAccept-Encoding: gzip\r\nContent-Length: 2\r\n\
+             User-Agent: x\r\nX-Request-ID: r1\r\nIdempotency-Key: k1\r\n\
+             Accept-Encoding: gzip\r\nContent-Length: 2\r\n\
              Authorization: Bearer T\r\n\r\n"
         );
     }

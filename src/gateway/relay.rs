@@ -9,6 +9,7 @@ use crate::gateway::chunked::{Broken, Chunked};
 use crate::gateway::deadline::Deadline;
 use crate::gateway::head::Framing;
 use crate::gateway::mask::Mask;
+use crate::gateway::twin::Lead;
 use crate::gateway::upstream::Conn;
 use crate::gateway::wire::{ClientStream, write_all};
 use crate::secret::Secret;
@@ -46,11 +47,16 @@ pub(crate) struct Relay<'r, S> {
     pub(crate) pace: Pace<'r>,
     /// What must not be in the body, where it may be.
     pub(crate) hidden: Option<&'r Secret>,
+    /// Who records it for those who repeat the request.
+    pub(crate) lead: Option<&'r mut Lead>,
 }
 
 impl<S: ClientStream> Relay<'_, S> {
     /// Sends the head and the body that follows it on the portal's connection.
     pub(crate) async fn deliver(mut self, framing: Framing) -> Delivered {
+        if let (Some(lead), Framing::Length(length)) = (self.lead.as_deref_mut(), framing) {
+            lead.expect(length);
+        }
         let ended = match framing {
             Framing::None => self.write(0).await,
             _ if self.hidden.is_some() => Box::pin(self.masked(framing)).await,
@@ -59,7 +65,7 @@ impl<S: ClientStream> Relay<'_, S> {
             Framing::Close => self.streamed(Source::UntilClose).await,
         };
         match ended {
-            Ok(()) => Delivered::Whole,
+            Ok(()) => self.lead.map_or(Delivered::Whole, Lead::whole),
             Err(Delivered::Cut) if !self.head.is_empty() => Delivered::Nothing,
             Err(end) => end,
         }
@@ -149,10 +155,17 @@ impl<S: ClientStream> Relay<'_, S> {
         if data.is_empty() && !done {
             return Ok(());
         }
+        if let Some(lead) = &mut self.lead {
+            lead.record(data);
+            if let Some(goes_on) = lead.without_client() {
+                return goes_on;
+            }
+        }
         let (size, end) = chunk(self.to, data.len(), done);
         let head = std::mem::take(&mut self.head);
         let mut slices = [head, size.as_bytes(), data, end].map(IoSlice::new);
-        self.pace.write(self.client, &mut slices).await
+        let written = self.pace.write(self.client, &mut slices).await;
+        self.written(written)
     }
 
     async fn write_batch(&mut self, batch: &Batch, done: bool) -> Result<(), Delivered> {
@@ -164,20 +177,42 @@ impl<S: ClientStream> Relay<'_, S> {
         let arrived = self.conn.arrived();
         let pieces = batch.pieces.iter().take(batch.count);
         let pieces = pieces.map(|(start, end)| arrived.get(*start..*end).unwrap_or_default());
+        if let Some(lead) = &mut self.lead {
+            pieces.clone().for_each(|piece| lead.record(piece));
+            if let Some(goes_on) = lead.without_client() {
+                return goes_on;
+            }
+        }
         let parts = [self.head, size.as_bytes()].into_iter().chain(pieces).chain([end]);
         for (slot, part) in slices.iter_mut().zip(parts) {
             *slot = IoSlice::new(part);
         }
         self.head = &[];
-        self.pace.write(self.client, &mut slices).await
+        let written = self.pace.write(self.client, &mut slices).await;
+        self.written(written)
     }
 
     /// Writes the head, if it is still to be written, and the first `here` bytes of what has arrived.
     async fn write(&mut self, here: usize) -> Result<(), Delivered> {
         let body = self.conn.arrived().get(..here).unwrap_or_default();
+        if let Some(lead) = &mut self.lead {
+            lead.record(body);
+            if let Some(goes_on) = lead.without_client() {
+                return goes_on;
+            }
+        }
         let mut slices = [IoSlice::new(self.head), IoSlice::new(body)];
         self.head = &[];
-        self.pace.write(self.client, &mut slices).await
+        let written = self.pace.write(self.client, &mut slices).await;
+        self.written(written)
+    }
+
+    /// A client that has left is nobody's end where others may ask for the same.
+    fn written(&mut self, written: Result<(), Delivered>) -> Result<(), Delivered> {
+        match (written, &mut self.lead) {
+            (Err(Delivered::ClientGone), Some(lead)) => lead.client_gone(),
+            (written, _) => written,
+        }
     }
 
     async fn read(&mut self) -> Result<(), Delivered> {

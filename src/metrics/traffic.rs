@@ -108,7 +108,7 @@ impl Tally {
         }
     }
 
-    /// A call is sent once more.
+    /// A call is sent once more, or answered as another was.
     pub fn replayed(&self, reason: Replay) {
         if let Some(count) = self.replays.get(reason as usize) {
             count.add(1);
@@ -233,7 +233,7 @@ fn encode_workers(encoder: &mut DescriptorEncoder<'_>, workers: &[Arc<Tally>]) -
     let total = |cells: fn(&Tally) -> &[Count], number: usize| {
         workers.iter().filter_map(|tally| cells(tally).get(number)).map(Count::get).sum()
     };
-    let help = "Calls that were sent to the portal once more";
+    let help = "Calls sent to the portal once more; with request_id, answered as another was";
     let mut family = encoder.encode_descriptor("replays", help, None, MetricType::Counter)?;
     for reason in Replay::ALL {
         let value = total(|tally| &tally.replays, reason as usize);

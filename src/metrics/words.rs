@@ -1,6 +1,6 @@
 //! The closed lists that labels of the request path come from.
 
-/// Why a call was sent to the portal once more.
+/// Why a call was sent to the portal once more, or another's answer given to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replay {
     /// Its token had expired, and was renewed.
@@ -17,6 +17,8 @@ pub enum Replay {
     ConnectionError,
     /// The portal has moved.
     Moved,
+    /// It was not: it repeats another by its id, and got that one's answer.
+    RequestId,
 }
 
 /// What turned a request away before it was forwarded.
@@ -63,11 +65,12 @@ impl Replay {
             Self::OperationTime => "operation_time",
             Self::ConnectionError => "connection_error",
             Self::Moved => "moved",
+            Self::RequestId => "request_id",
         }
     }
 
     /// Every reason, in the order of their numbers.
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::ExpiredToken,
         Self::Parameter,
         Self::ClientCredential,
@@ -75,6 +78,7 @@ impl Replay {
         Self::OperationTime,
         Self::ConnectionError,
         Self::Moved,
+        Self::RequestId,
     ];
 }
 

@@ -41,6 +41,7 @@ mod secure; // TLS on the port of plain HTTP
 mod php_oracle; // which credential PHP finds in what a client sends
 mod smoke; // a call, an expiry, a restart
 mod tls; // whom the gateway talks to
+mod twin; // a request that is sent again while it runs, or just after
 mod unix; // the listener that file modes protect
 mod webhook; // a portal that an incoming webhook opens
 mod wire; // what real clients send, and that the portal gets it

@@ -202,7 +202,12 @@ async fn every_reason_to_send_a_call_again_is_counted() {
     switch(&portal, json!({"renamed": true}));
     assert_eq!(profile(&gate).await.status, 200);
 
-    let page = Page::when(&gate, "request_duration_seconds_count", 6).await;
+    for _ in 0..2 {
+        let repeated = http::get(gate.address, "/rest/profile?bx24_request_id=1").await;
+        assert_eq!(repeated.status, 200);
+    }
+
+    let page = Page::when(&gate, "request_duration_seconds_count", 8).await;
     let expected = [
         ("{reason=\"client_credential\"}", 1),
         ("{reason=\"connection_error\"}", 1),
@@ -211,6 +216,7 @@ async fn every_reason_to_send_a_call_again_is_counted() {
         ("{reason=\"operation_time\"}", 1),
         ("{reason=\"parameter\"}", 1),
         ("{reason=\"query_limit\"}", 2),
+        ("{reason=\"request_id\"}", 1),
     ];
     assert_eq!(page.counts("replays_total"), expected);
     // Three calls were held back, one of them twice, for four waits of half a second or more.
