@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::admin::{self, Admin, Readiness};
 use crate::alerts::Alerts;
+use crate::audit::{Archive, Audit, Scribe};
 use crate::config::Config;
 use crate::connect::{Connect, Means};
 use crate::control::Control;
@@ -45,6 +46,7 @@ pub struct App {
     side_doors: Vec<JoinHandle<()>>,
     keeper: JoinHandle<()>,
     alerts: Alerts,
+    scribe: Scribe,
     addresses: Vec<String>,
     admin_url: String,
     callback_url: String,
@@ -134,9 +136,12 @@ impl App {
         reload::populate(&portals, &config, &means).await?;
         let admin_url = format!("http://{admin_address}/");
         let spool = state.path().to_owned();
+        let audit = Arc::new(Audit::default());
+        let scribe = Scribe::start(audit.clone(), state.path(), config.audit.clone());
         let gateway =
             Gateway::new(config.gateway.clone(), portals.clone(), admin_url.clone(), spool);
-        let gateway = Arc::new(gateway.counting(custody.metrics().traffic().clone()));
+        let gateway = gateway.counting(custody.metrics().traffic().clone()).noting(audit);
+        let gateway = Arc::new(gateway);
         let watched = (portals.clone(), custody.clone());
         let alerts = Alerts::start(watched, &connector, config.alerts.clone(), &admin_url).await?;
         let config = Arc::new(ArcSwap::from_pointee(config));
@@ -155,7 +160,7 @@ impl App {
             connect: connect.clone(),
             readiness: readiness.clone(),
         };
-        let pages = pages(&rooms, &config, &sockets)?;
+        let pages = pages(&rooms, &config, &sockets, Archive::of(state.path()))?;
         let workers = start_workers(&gateway, &sockets)?;
         let control =
             Control::bind(state.path()).await.map_err(system("opening the control socket"))?;
@@ -182,6 +187,7 @@ impl App {
             workers,
             side_doors,
             alerts,
+            scribe,
         })
     }
 
@@ -243,6 +249,7 @@ impl App {
         self.keeper.abort();
         self.workers.drain().await;
         wait_for_exchanges(&self.custody, &self.portals).await;
+        self.scribe.stop().await;
         self.alerts.stop().await;
         for door in self.side_doors {
             door.abort();
@@ -286,6 +293,7 @@ fn pages(
     rooms: &Rooms,
     config: &Arc<ArcSwap<Config>>,
     sockets: &[Bound],
+    calls: Archive,
 ) -> Result<Admin, StartError> {
     let means = admin::Means {
         readiness: rooms.readiness.clone(),
@@ -293,6 +301,7 @@ fn pages(
         custody: rooms.custody.clone(),
         connect: rooms.connect.clone(),
         config: config.clone(),
+        calls,
         addresses: sockets.iter().map(Bound::address).collect(),
     };
     let failed = |source| StartError::System { what: "drawing random numbers", source };

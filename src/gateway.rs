@@ -27,6 +27,7 @@ mod parameter;
 #[doc(hidden)]
 pub mod pure;
 mod query;
+mod record;
 mod refusals;
 mod relay;
 mod reply;
@@ -48,6 +49,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::audit::Audit;
 use crate::client::Clients;
 use crate::config;
 use crate::error::Refusal;
@@ -83,6 +85,8 @@ pub struct Gateway {
     traffic: Arc<Traffic>,
     /// Who may call.
     clients: Arc<Clients>,
+    /// Who wants to know of every call.
+    audit: Arc<Audit>,
 }
 
 /// A portal's answer, as far as it has been read.
@@ -120,6 +124,7 @@ impl Gateway {
             room: Arc::new(Semaphore::new(ROOM_KIB)),
             traffic: Arc::default(),
             clients: Arc::default(),
+            audit: Arc::default(),
         }
     }
 
@@ -133,6 +138,12 @@ impl Gateway {
     #[must_use]
     pub fn known_to(self, clients: Arc<Clients>) -> Self {
         Self { clients, ..self }
+    }
+
+    /// Notes calls there.
+    #[must_use]
+    pub fn noting(self, audit: Arc<Audit>) -> Self {
+        Self { audit, ..self }
     }
 
     /// Applies new settings to all requests from now on.
@@ -178,9 +189,12 @@ impl Gateway {
     async fn request<S: ClientStream>(&self, inbound: &mut Inbound<S>, length: usize) -> Then {
         let settings = self.settings.load_full();
         inbound.under_way.reached = Reached::Gateway;
-        inbound.under_way.begun = Some(Instant::now());
-        let head = inbound.bytes().get(..length).unwrap_or_default();
-        let admitted = self.admit(head, &settings, S::LOCAL_SOCKET);
+        let now = Instant::now();
+        inbound.under_way.begun = Some(now);
+        let Inbound { inbox, note, .. } = &mut *inbound;
+        note.begin(now);
+        let head = inbox.as_ref().and_then(|inbox| inbox.filled().get(..length));
+        let admitted = self.admit(head.unwrap_or_default(), &settings, S::LOCAL_SOCKET, note);
         inbound.consume(length);
         match admitted {
             Ok(mut call) => {
@@ -191,9 +205,12 @@ impl Gateway {
                     Ok(then) => then,
                     Err(Stop::Gone) => {
                         call.portal.tally.left();
+                        inbound.note.called_by(&call.caller);
+                        inbound.note.left();
                         Then::Close
                     }
                     Err(Stop::Refuse(refusal)) => {
+                        inbound.note.called_by(&call.caller);
                         respond(inbound, &refusal, call.manner, Some(&call.portal)).await
                     }
                 }
@@ -232,6 +249,7 @@ impl Gateway {
         failpoint::hit("forward");
         let outcome = forward.run(inbound).await;
         let (timing, replayed, judged) = (forward.timing, forward.replayed, forward.judged);
+        inbound.note.replayed = replayed;
         inbound.tally.waited(timing.queue);
         let in_inbox = body.in_inbox();
         let (conn, mut reply) = match outcome {
@@ -284,6 +302,8 @@ async fn deliver<S: ClientStream>(
     let parks = delivered == Delivered::Whole && reply.keeps_open && !unread;
     let ended = if parks { conn.park(reply.idle_max) } else { Instant::now() };
     inbound.count_duration(ended);
+    inbound.note.called_by(&call.caller);
+    inbound.note.answered(reply.status, ended);
     match delivered {
         Delivered::Whole => {}
         Delivered::Cut | Delivered::Nothing => {
@@ -328,6 +348,7 @@ async fn respond<S: ClientStream>(
     portal: Option<&Portal>,
 ) -> Then {
     inbound.count_refusal(refusal, portal.map(|portal| &*portal.tally));
+    inbound.note.refused(refusal);
     let id = answer::request_id(inbound.under_way.request_id.take().as_deref());
     inbound.under_way.reached = Reached::Client;
     tracing::debug!(code = refusal.kind.code(), request_id = id, "refused");

@@ -5,7 +5,7 @@ mod connect;
 mod import;
 mod operate;
 mod show;
-mod table;
+pub(super) mod table;
 
 use std::path::Path;
 

@@ -9,6 +9,7 @@ use crate::gateway::answer::Manner;
 use crate::gateway::caller::Caller;
 use crate::gateway::head::{self, FIELDS_MAX, Framing, Head, Verb, Version};
 use crate::gateway::outgoing::{Asked, Outgoing};
+use crate::gateway::record::Note;
 use crate::gateway::route::{Api, Target};
 use crate::gateway::wall::Wall;
 use crate::portal::{Holder, Portal, Site};
@@ -53,20 +54,20 @@ impl Gateway {
         bytes: &[u8],
         settings: &config::Gateway,
         local_socket: bool,
+        note: &mut Note,
     ) -> Result<Call, Turned> {
         let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
         let head = head::read(bytes, &mut fields).map_err(Turned::unread)?;
         let framing = head::framing(head.version, head.fields).map_err(Turned::unread)?;
         let mut asked = Asked::read(&head);
         let mut manner = manner_of(&head, &asked);
-        self.call(&head, &mut asked, framing, (&mut manner, settings, local_socket)).map_err(
-            |refusal| {
-                // An unread body stands between this answer and the next request; so does doubt.
-                manner.close |= framing != Framing::None || refusal.kind == Kind::Malformed;
-                let request_id = asked.request_id.map(<[u8]>::to_vec);
-                Turned { refusal, manner, request_id }
-            },
-        )
+        let means = (&mut manner, settings, local_socket, note);
+        self.call(&head, &mut asked, framing, means).map_err(|refusal| {
+            // An unread body stands between this answer and the next request; so does doubt.
+            manner.close |= framing != Framing::None || refusal.kind == Kind::Malformed;
+            let request_id = asked.request_id.map(<[u8]>::to_vec);
+            Turned { refusal, manner, request_id }
+        })
     }
 
     fn call(
@@ -74,15 +75,19 @@ impl Gateway {
         head: &Head<'_, '_>,
         asked: &mut Asked<'_>,
         framing: Framing,
-        (manner, settings, local_socket): (&mut Manner, &config::Gateway, bool),
+        (manner, settings, local_socket, note): (&mut Manner, &config::Gateway, bool, &mut Note),
     ) -> Result<Call, Refusal> {
         let target = Target::parse(head.target);
+        if let Ok(target) = &target {
+            note.names(target.method);
+        }
         let authority = target.as_ref().ok().and_then(|target| target.authority);
         let wall = Wall { settings, portals: &self.portals, local_socket };
         let host = asked.provenance.admit(head, authority, &wall)?;
         let target = target?;
         manner.xml = target.wants_xml();
         let portal = target.choose(&self.portals, asked.portal, &host)?;
+        note.reaches(&portal);
         if matches!(portal.holder, Holder::IncomingWebhook(_)) {
             // What repeats the path of such a call has to be found in its answer.
             asked.only_plain();

@@ -10,6 +10,7 @@ use crate::gateway::buffer::{Buffer, poll_fill_slot};
 use crate::gateway::deadline::Deadline;
 use crate::gateway::guard::UnderWay;
 use crate::gateway::head::Scan;
+use crate::gateway::record::Note;
 use crate::gateway::wire::ClientStream;
 use crate::metrics::Tally;
 
@@ -21,6 +22,8 @@ pub(crate) struct Inbound<S> {
     pub(crate) deadline: Deadline,
     /// The request that is being served.
     pub(crate) under_way: UnderWay,
+    /// What is noted of it.
+    pub(crate) note: Note,
     /// What the worker counts.
     pub(crate) tally: Arc<Tally>,
 }

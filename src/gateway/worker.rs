@@ -13,11 +13,13 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
+use crate::audit::Pen;
 use crate::gateway::Gateway;
 use crate::gateway::deadline::Clock;
 use crate::gateway::guard::UnderWay;
 use crate::gateway::inbound::Inbound;
 use crate::gateway::listener::Bound;
+use crate::gateway::record::Note;
 use crate::gateway::upstream;
 use crate::gateway::wire::ClientStream;
 use crate::metrics::Tally;
@@ -38,6 +40,7 @@ struct Worker {
     drained: watch::Receiver<bool>,
     clock: Arc<Clock>,
     tally: Arc<Tally>,
+    pen: Arc<Pen>,
     peers: Arc<[Peer]>,
 }
 
@@ -98,6 +101,7 @@ impl Workers {
                 drained: drained.clone(),
                 clock: Clock::new(),
                 tally: gateway.traffic.worker(),
+                pen: gateway.audit.pen(),
                 peers: peers.clone(),
             };
             let sockets = sockets.iter().map(Bound::try_clone).collect::<io::Result<Vec<_>>>()?;
@@ -224,7 +228,8 @@ impl Worker {
     fn serve<S: ClientStream>(&self, stream: S, seat: Seat) {
         let deadline = self.clock.watch();
         let (under_way, tally) = (UnderWay::nothing(), self.tally.clone());
-        let inbound = Inbound { stream, inbox: None, deadline, under_way, tally };
+        let note = Note::new(self.pen.clone());
+        let inbound = Inbound { stream, inbox: None, deadline, under_way, note, tally };
         let gateway = self.gateway.clone();
         tokio::spawn(async move {
             gateway.serve(inbound).await;
