@@ -37,6 +37,13 @@ enum Trouble {
     Passing(String),
 }
 
+/// What follows a failed write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    TryAgain,
+    Wait,
+}
+
 impl Book {
     pub(super) fn new(path: PathBuf) -> Self {
         Self { path, connection: None, unwritten: 0, is_failing: false, until_pruned: 0 }
@@ -50,7 +57,17 @@ impl Book {
             self.until_pruned -= 1;
             return;
         }
-        match self.write(entries, keep).await {
+        let mut written = self.write(entries, keep).await;
+        if let Err(trouble) = &written {
+            // The next write begins with a new connection: after a failed one nobody knows what
+            // the old one still believes. And one that is closed after the file was moved would
+            // remove the write-ahead log of the next.
+            self.close().await;
+            if self.fail(trouble) == Then::TryAgain {
+                written = self.write(entries, keep).await;
+            }
+        }
+        match written {
             Ok(more_is_old) => {
                 if std::mem::take(&mut self.is_failing) {
                     let not_kept = self.unwritten;
@@ -59,13 +76,9 @@ impl Book {
                 self.unwritten = 0;
                 self.until_pruned = if more_is_old { 0 } else { PRUNE_TURNS };
             }
-            Err(trouble) => {
+            Err(_told) => {
                 self.unwritten += entries.len() as u64;
-                // The next turn begins with a new connection: after a failed write nobody knows
-                // what the old one still believes. And one that is closed after the file was moved
-                // would remove the write-ahead log of the next.
                 self.close().await;
-                self.fail(&trouble);
             }
         }
     }
@@ -101,29 +114,31 @@ impl Book {
         Ok(more_is_old)
     }
 
-    fn fail(&mut self, trouble: &Trouble) {
+    /// Tells of it once, and moves a damaged file out of the way.
+    fn fail(&mut self, trouble: &Trouble) -> Then {
         let file = self.path.display();
-        let before = std::mem::replace(&mut self.is_failing, true);
-        match trouble {
-            Trouble::Passing(error) if !before => {
-                tracing::error!(
-                    %file, error,
-                    "calls are NOT kept for now, and go on; it is tried again every second"
-                );
-            }
-            Trouble::Passing(_) => {}
+        let first = !self.is_failing;
+        let (error, hint) = match trouble {
+            Trouble::Passing(error) => (error.clone(), ""),
             Trouble::Damaged(problem) => match set_aside(&self.path) {
-                Ok(moved_to) => tracing::error!(
-                    %file, problem, moved_to = %moved_to.display(),
-                    "the file of calls is damaged: it was moved aside, and a new one is begun"
-                ),
-                Err(error) if !before => tracing::error!(
-                    %file, problem, %error,
-                    "calls are NOT kept: their file is damaged and cannot be moved aside"
-                ),
-                Err(_) => {}
+                Ok(moved_to) => {
+                    tracing::error!(
+                        %file, problem, moved_to = %moved_to.display(),
+                        "the file of calls is damaged: it was moved aside, and a new one is begun"
+                    );
+                    return Then::TryAgain;
+                }
+                Err(error) => (error.to_string(), "; it is damaged and cannot be moved aside"),
             },
+        };
+        if first {
+            self.is_failing = true;
+            tracing::error!(
+                %file, error,
+                "calls are NOT kept for now, and go on; it is tried again every second{hint}"
+            );
         }
+        Then::Wait
     }
 }
 
