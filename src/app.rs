@@ -6,7 +6,7 @@ mod keeper;
 mod reload;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -135,13 +135,7 @@ impl App {
         let means = reload::Means { custody: &custody, registry: &*store, connector: &connector };
         reload::populate(&portals, &config, &means).await?;
         let admin_url = format!("http://{admin_address}/");
-        let spool = state.path().to_owned();
-        let audit = Arc::new(Audit::default());
-        let scribe = Scribe::start(audit.clone(), state.path(), config.audit.clone());
-        let gateway =
-            Gateway::new(config.gateway.clone(), portals.clone(), admin_url.clone(), spool);
-        let gateway = gateway.counting(custody.metrics().traffic().clone()).noting(audit);
-        let gateway = Arc::new(gateway);
+        let (gateway, scribe) = gateway(&config, &portals, &custody, &admin_url, state.path());
         let watched = (portals.clone(), custody.clone());
         let alerts = Alerts::start(watched, &connector, config.alerts.clone(), &admin_url).await?;
         let config = Arc::new(ArcSwap::from_pointee(config));
@@ -286,6 +280,22 @@ async fn wait_for_exchanges(custody: &Custody, portals: &Portals) {
         );
         limit = REMIND;
     }
+}
+
+/// What serves calls, and who notes them.
+fn gateway(
+    config: &Config,
+    portals: &Arc<Portals>,
+    custody: &Custody,
+    admin_url: &str,
+    state: &Path,
+) -> (Arc<Gateway>, Scribe) {
+    let audit = Arc::new(Audit::default());
+    let scribe = Scribe::start(audit.clone(), state, config.audit.clone());
+    let (settings, admin_url) = (config.gateway.clone(), admin_url.to_owned());
+    let gateway = Gateway::new(settings, portals.clone(), admin_url, state.to_owned());
+    let gateway = gateway.counting(custody.metrics().traffic().clone()).noting(audit);
+    (Arc::new(gateway), scribe)
 }
 
 /// What an operator sees of the rooms, and does there.
