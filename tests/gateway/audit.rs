@@ -75,6 +75,7 @@ async fn a_call_is_noted_with_its_time_its_portal_and_its_method_as_it_was_writt
 async fn a_refusal_is_noted_with_its_code_and_as_not_executed() {
     let portal = portal().await;
     let gate = Gate::before(&portal);
+    let endless = format!("GET /rest/profile HTTP/1.1\r\nX-Long: {}", "a".repeat(100_000));
     for (request, status) in [
         ("GET /nobody/rest/profile HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
         ("GET /rest/profile HTTP/1.1\r\nHost: evil.example\r\n\r\n", 403),
@@ -82,16 +83,18 @@ async fn a_refusal_is_noted_with_its_code_and_as_not_executed() {
         ("GET /rest/1/aSecretKey/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
         ("GET /rest/a%2fb HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
         ("NONSENSE\r\n\r\n", 400),
+        (&endless, 431),
     ] {
         assert_eq!(http::send(gate.address, request).await.status, status, "{request}");
     }
-    let found = calls(&gate, 6).await;
+    let found = calls(&gate, 7).await;
     assert_eq!(fate(&found[0]), ("profile", 404, "no", "GATEWAY_PORTAL_UNKNOWN"));
     assert_eq!(fate(&found[1]), ("profile", 403, "no", "GATEWAY_BROWSER_REFUSED"));
     assert_eq!(fate(&found[2]).3, "GATEWAY_VERB_REFUSED");
     assert_eq!(fate(&found[3]), ("-", 404, "no", "GATEWAY_NOT_A_METHOD"));
     assert_eq!(fate(&found[4]), ("-", 404, "no", "GATEWAY_NOT_A_METHOD"));
     assert_eq!(fate(&found[5]), ("-", 400, "no", "GATEWAY_BAD_REQUEST"));
+    assert_eq!(fate(&found[6]), ("-", 431, "no", "GATEWAY_HEAD_TOO_LARGE"));
     assert!(found.iter().all(|call| call.portal.is_none()), "{found:#?}");
 }
 
