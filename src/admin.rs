@@ -2,6 +2,7 @@
 //! operator does to them. No token is shown, but where `expose_tokens` says so.
 
 mod api;
+mod calls;
 mod deeds;
 mod page;
 mod password;
@@ -23,6 +24,7 @@ use http::{HeaderValue, Method, StatusCode};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
+use crate::audit::Archive;
 use crate::client::Register;
 use crate::config::Config;
 use crate::connect::Connect;
@@ -51,6 +53,8 @@ pub struct Means {
     pub clients: Arc<Register>,
     /// The configuration in force.
     pub config: Arc<ArcSwap<Config>>,
+    /// The calls that are kept.
+    pub calls: Archive,
     /// Where tools call.
     pub addresses: Vec<String>,
 }
@@ -97,7 +101,7 @@ impl Admin {
     /// One step after the other, and whichever refuses ends it.
     async fn try_answer(self: &Arc<Self>, asked: &Asked, voice: Voice) -> Result<Answer, Refusal> {
         let route = route::find(asked.uri().path());
-        wall::check(asked, self.hosts(), matches!(route, Ok(Route::Page)))?;
+        wall::check(asked, self.hosts(), matches!(route, Ok(Route::Page | Route::Calls)))?;
         let unlocked = self.unlock(asked).await;
         if let Ok(Route::Health(health)) = route {
             route::check_method(&Route::Health(health), asked.method())?;
@@ -110,6 +114,7 @@ impl Admin {
             Route::Health(health) => Ok(self.health(health, true)),
             Route::Page if voice == Voice::Page => self.page(asked.uri().query()).await,
             Route::Page => Ok(door::text(StatusCode::OK, self.overview())),
+            Route::Calls => self.calls_page(asked.uri().query()).await,
             Route::Part(part) => Ok(page::part(part)),
             Route::Form(deed, name) => self.form(deed, name, asked).await,
             Route::Metrics => Ok(self.metrics()),

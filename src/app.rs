@@ -8,7 +8,7 @@ mod names;
 mod reload;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::admin::{self, Admin, Readiness};
 use crate::alerts::Alerts;
+use crate::audit::{Archive, Audit, Scribe};
 use crate::ca::{CaError, Certificates};
 use crate::client::Register;
 use crate::config::Config;
@@ -51,6 +52,7 @@ pub struct App {
     keeper: JoinHandle<()>,
     alerts: Alerts,
     certificates: Arc<Certificates>,
+    scribe: Scribe,
     addresses: Vec<String>,
     admin_url: String,
     callback_url: String,
@@ -143,18 +145,23 @@ impl App {
         let means = reload::Means { custody: &custody, registry: &*store, connector: &connector };
         reload::populate(&portals, &config, &means).await?;
         let admin_url = format!("http://{admin_address}/");
-        let spool = state.path().to_owned();
         let names = names::of(&config, &portals);
         let certificates = Certificates::new(state.path(), &config.gateway.tls, names)?;
         let certificates = Arc::new(certificates);
-        let gateway =
-            Gateway::new(config.gateway.clone(), portals.clone(), admin_url.clone(), spool);
         let traffic = custody.metrics().traffic().clone();
         let clients = Register::open(store.clone(), traffic.clone(), config.clients.clone());
         let clients = Arc::new(clients.await?);
         clients::tell(&clients);
-        let gateway = gateway.counting(traffic).known_to(clients.clients().clone());
-        let gateway = gateway.reached_at(&sockets).showing(certificates.clone())?;
+        let audit = Arc::new(Audit::default());
+        let scribe = Scribe::start(audit.clone(), state.path(), config.audit.clone());
+        let spool = state.path().to_owned();
+        let settings = config.gateway.clone();
+        let gateway = Gateway::new(settings, portals.clone(), admin_url.clone(), spool)
+            .counting(traffic)
+            .noting(audit)
+            .known_to(clients.clients().clone())
+            .reached_at(&sockets)
+            .showing(certificates.clone())?;
         let gateway = Arc::new(gateway);
         let watched = (portals.clone(), custody.clone());
         let alerts = Alerts::start(watched, &connector, config.alerts.clone(), &admin_url).await?;
@@ -180,7 +187,7 @@ impl App {
                 addresses: sockets.iter().map(Bound::address).collect(),
             },
         };
-        let pages = pages(&rooms, &config, &sockets)?;
+        let pages = pages(&rooms, &config, &sockets, Archive::of(state.path()))?;
         let workers = start_workers(&gateway, &sockets)?;
         let control =
             Control::bind(state.path()).await.map_err(system("opening the control socket"))?;
@@ -213,6 +220,7 @@ impl App {
             workers,
             side_doors,
             alerts,
+            scribe,
         })
     }
 
@@ -280,6 +288,7 @@ impl App {
         self.keeper.abort();
         self.workers.drain().await;
         wait_for_exchanges(&self.custody, &self.portals).await;
+        self.scribe.stop().await;
         self.alerts.stop().await;
         for door in self.side_doors {
             door.abort();
@@ -318,11 +327,28 @@ async fn wait_for_exchanges(custody: &Custody, portals: &Portals) {
     }
 }
 
+/// What serves calls, and who notes them.
+fn gateway(
+    config: &Config,
+    portals: &Arc<Portals>,
+    custody: &Custody,
+    admin_url: &str,
+    state: &Path,
+) -> (Arc<Gateway>, Scribe) {
+    let audit = Arc::new(Audit::default());
+    let scribe = Scribe::start(audit.clone(), state, config.audit.clone());
+    let (settings, admin_url) = (config.gateway.clone(), admin_url.to_owned());
+    let gateway = Gateway::new(settings, portals.clone(), admin_url, state.to_owned());
+    let gateway = gateway.counting(custody.metrics().traffic().clone()).noting(audit);
+    (Arc::new(gateway), scribe)
+}
+
 /// What an operator sees of the rooms, and does there.
 fn pages(
     rooms: &Rooms,
     config: &Arc<ArcSwap<Config>>,
     sockets: &[Bound],
+    calls: Archive,
 ) -> Result<Admin, StartError> {
     let means = admin::Means {
         readiness: rooms.readiness.clone(),
@@ -331,6 +357,7 @@ fn pages(
         connect: rooms.connect.clone(),
         clients: rooms.clients.register.clone(),
         config: config.clone(),
+        calls,
         addresses: sockets.iter().map(Bound::address).collect(),
     };
     let failed = |source| StartError::System { what: "drawing random numbers", source };

@@ -1,6 +1,7 @@
 //! The command line: what may be typed, where it goes, and what the exit codes mean. Secrets are
 //! never among the arguments, where every user of the machine could read them.
 
+mod audit;
 mod ca;
 mod check;
 mod client;
@@ -20,13 +21,14 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::audit::Executed;
 use crate::config::Config;
 use crate::control::LEDGER_MAX;
 use crate::failpoint;
 use crate::telemetry::{self, LogFormat};
 
 use help::{
-    ABOUT, AFTER_HELP, BACKUP_HELP, CA_HELP, CHECK_HELP, CLIENT_ADD_HELP, CLIENT_HELP,
+    ABOUT, AFTER_HELP, AUDIT_HELP, BACKUP_HELP, CA_HELP, CHECK_HELP, CLIENT_ADD_HELP, CLIENT_HELP,
     CLIENT_REMOVE_HELP, CLIENT_ROTATE_HELP, CONFIG_HELP, CONNECT_HELP, DISABLE_HELP, IMPORT_HELP,
     LOG_FORMAT_HELP, PORTAL_HELP, REFRESH_HELP, REKEY_HELP, REMOVE_HELP, RESTORE_HELP,
     SANDBOX_HELP, SERVE_HELP, SHOW_HELP, STATE_HELP, STORE_HELP, WAIT_HELP,
@@ -92,6 +94,9 @@ enum Command {
     /// Give tools keys of their own, and say what each may call
     #[command(subcommand, after_help = CLIENT_HELP)]
     Client(ClientCommand),
+    /// Show who called what, when, and what became of it
+    #[command(after_help = AUDIT_HELP)]
+    Audit(AuditOptions),
     /// Back the store up, restore it elsewhere, or give it a new key
     #[command(subcommand, after_help = STORE_HELP)]
     Store(StoreCommand),
@@ -131,6 +136,42 @@ pub(crate) struct WaitOptions {
     /// Wait for this portal alone, until it has a credential
     #[arg(long, value_name = "NAME")]
     pub(crate) portal: Option<String>,
+}
+
+/// `b24gate audit`
+#[derive(Debug, Args)]
+pub(crate) struct AuditOptions {
+    /// Only calls of this client; - is those without one
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    pub(crate) client: Option<String>,
+    /// Only calls to this portal; - is those that came to none
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    pub(crate) portal: Option<String>,
+    /// Only calls of methods such as crm.deal.list or 'crm.*'
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) method: Option<String>,
+    /// Only calls that were answered with 403, or with any 4xx
+    #[arg(long, value_name = "STATUS", value_parser = audit::status)]
+    pub(crate) status: Option<(u16, u16)>,
+    /// Only calls that the portal has run: yes, no, unknown
+    #[arg(long, value_name = "WORD", value_parser = audit::executed)]
+    pub(crate) executed: Option<Executed>,
+    /// Only calls since then: 30m, 1h, 7d, or a day such as 2026-11-20
+    #[arg(long, value_name = "TIME", value_parser = audit::since)]
+    pub(crate) since: Option<u64>,
+    /// How many at most
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) limit: u32,
+    /// One JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Go on with calls as they come, until the gateway ends
+    #[arg(long, conflicts_with = "summary")]
+    pub(crate) follow: bool,
+    /// Sums by client and method instead of calls
+    #[arg(long)]
+    pub(crate) summary: bool,
 }
 
 /// `b24gate portal`
@@ -321,6 +362,7 @@ pub fn run() -> ExitCode {
         Command::Wait(options) => wait::run(&cli.global, options),
         Command::Portal(command) => portal::run(&cli.global, command),
         Command::Client(command) => client::run(&cli.global, command),
+        Command::Audit(options) => audit::run(&cli.global, options),
         Command::Store(command) => store::run(&cli.global, command),
         Command::Ca(options) => ca::run(&cli.global, options),
     }

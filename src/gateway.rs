@@ -31,6 +31,7 @@ mod peer;
 #[doc(hidden)]
 pub mod pure;
 mod query;
+mod record;
 mod refusals;
 mod relay;
 mod reply;
@@ -54,6 +55,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::audit::Audit;
 use crate::ca::{CaError, Certificates};
 use crate::client::Clients;
 use crate::config;
@@ -101,6 +103,8 @@ pub struct Gateway {
     doors: Doors,
     /// Requests that a repetition can be told from.
     twins: Arc<Twins>,
+    /// Who wants to know of every call.
+    audit: Arc<Audit>,
 }
 
 /// A portal's answer, as far as it has been read.
@@ -143,6 +147,7 @@ impl Gateway {
             secure: None,
             doors: Doors::default(),
             twins: Arc::default(),
+            audit: Arc::default(),
         }
     }
 
@@ -161,6 +166,12 @@ impl Gateway {
     /// Speaks TLS, too, and shows these.
     pub fn showing(self, certificates: Arc<Certificates>) -> Result<Self, CaError> {
         Ok(Self { secure: Some(Secure::new(certificates)?), ..self })
+    }
+
+    /// Notes calls there.
+    #[must_use]
+    pub fn noting(self, audit: Arc<Audit>) -> Self {
+        Self { audit, ..self }
     }
 
     /// Takes these addresses for its own, with the ports that they got.
@@ -212,10 +223,14 @@ impl Gateway {
     async fn request<S: ClientStream>(&self, inbound: &mut Inbound<S>, length: usize) -> Then {
         let settings = self.settings.load_full();
         inbound.under_way.reached = Reached::Gateway;
-        inbound.under_way.begun = Some(Instant::now());
+        let now = Instant::now();
+        inbound.under_way.begun = Some(now);
         let peer = inbound.peer(&settings.allow_uids);
-        let head = inbound.bytes().get(..length).unwrap_or_default();
-        let admitted = self.admit(head, &settings, (S::LOCAL_SOCKET, peer));
+        let Inbound { inbox, note, .. } = &mut *inbound;
+        note.begin(now);
+        let head = inbox.as_ref().and_then(|inbox| inbox.filled().get(..length));
+        let arrival = Arrival { settings: &settings, local_socket: S::LOCAL_SOCKET, peer, note };
+        let admitted = self.admit(head.unwrap_or_default(), arrival);
         inbound.consume(length);
         match admitted {
             Ok(mut call) => {
@@ -229,9 +244,12 @@ impl Gateway {
                         if call.settled().is_some() {
                             call.count_left();
                         }
+                        inbound.note.called_by(&call.caller);
+                        inbound.note.left();
                         Then::Close
                     }
                     Err(Stop::Refuse(refusal)) => {
+                        inbound.note.called_by(&call.caller);
                         let settled = call.settled().is_some().then_some(&call);
                         respond(inbound, &refusal, call.manner, settled).await
                     }
@@ -272,6 +290,7 @@ impl Gateway {
         if call.ask != Ask::Nothing {
             // Boxed: this future is part of every request, and few get here.
             Box::pin(self.ask(inbound, call, &mut body, settings)).await?;
+            inbound.note.reaches(&call.portal);
         }
         if let Some(form) = call.head.take_form() {
             body = Body::of(form);
@@ -295,6 +314,7 @@ impl Gateway {
         failpoint::hit("forward");
         let outcome = forward.run(inbound).await;
         let (timing, replayed, judged) = (forward.timing, forward.replayed, forward.judged);
+        inbound.note.replayed = replayed;
         inbound.tally.waited(timing.queue);
         let in_inbox = body.in_inbox();
         let (conn, mut reply) = match outcome {
@@ -353,6 +373,8 @@ async fn deliver<S: ClientStream>(
     let parks = delivered == Delivered::Whole && reply.keeps_open && !unread;
     let ended = if parks { conn.park(reply.idle_max) } else { Instant::now() };
     inbound.count_duration(ended);
+    inbound.note.called_by(&call.caller);
+    inbound.note.answered(reply.status, ended);
     match delivered {
         Delivered::Whole => {}
         Delivered::Cut | Delivered::Nothing => {
@@ -401,6 +423,7 @@ async fn respond<S: ClientStream>(
     call: Option<&Call>,
 ) -> Then {
     inbound.count_refusal(refusal, call);
+    inbound.note.refused(refusal);
     if let Some(lead) = inbound.under_way.twin.take() {
         lead.refused(refusal);
     }

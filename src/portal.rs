@@ -30,6 +30,8 @@ use crate::transport::Connector;
 pub struct Portal {
     /// The name in the configuration.
     pub name: String,
+    /// The same, for what outlives a request.
+    pub label: Arc<str>,
     /// What opens the portal.
     pub holder: Holder,
     /// Whether it is served at all.
@@ -106,6 +108,7 @@ impl Portal {
         let tally = custody.metrics().traffic().portal(&settings.name, Arc::downgrade(&level));
         Self {
             name: settings.name.clone(),
+            label: settings.name.as_str().into(),
             budget,
             tally,
             holder,

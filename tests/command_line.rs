@@ -53,6 +53,7 @@ fn help_is_no_failure_and_names_files_and_exit_codes() {
         &["check"],
         &["portal"],
         &["wait"],
+        &["audit"],
         &["portal", "connect"],
         &["portal", "import"],
         &["portal", "list"],

@@ -41,6 +41,7 @@ impl Admin {
         wall::check_token(&self.csrf, asked.method(), given)?;
         match api {
             Api::Description => Ok(door::page(StatusCode::OK, "application/json", DESCRIPTION)),
+            Api::Calls => self.calls(asked.uri().query().unwrap_or_default()).await,
             Api::Session => Ok(ok(&json!({"csrf": self.csrf.expose()}))),
             Api::Events => Ok(ok(&json!({"events": self.means.connect.recent().all()}))),
             Api::Clients => {
@@ -64,7 +65,7 @@ impl Admin {
                 Ok(ok(&json!({"chains": chains})))
             }
             Api::Ledger(name) => {
-                let limit = limit(asked.uri().query().unwrap_or_default())?;
+                let limit = limit(asked.uri().query().unwrap_or_default(), LEDGER_LINES)?;
                 let Details { ledger, .. } = readable(self.details(&name, limit).await?)?;
                 Ok(ok(&json!({"ledger": ledger})))
             }
@@ -123,13 +124,13 @@ fn readable(details: Details) -> Result<Details, Refusal> {
     }
 }
 
-/// How many lines of a ledger: once, and a number.
-fn limit(query: &str) -> Result<u32, Refusal> {
-    let refused = || Refusal::bad_request(format!("limit is a number from 1 to {LEDGER_MAX}"));
+/// How many lines: once, and a number.
+pub(super) fn limit(query: &str, default: u32) -> Result<u32, Refusal> {
+    let refused = || Refusal::bad_request(format!("limit is a number from 1 to {LINES_MAX}"));
     let mut given = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "limit");
-    let Some((_, text)) = given.next() else { return Ok(LEDGER_LINES) };
+    let Some((_, text)) = given.next() else { return Ok(default) };
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let number = text.parse::<u32>().ok().filter(|number| (1..=LEDGER_MAX).contains(number));
+    let number = text.parse::<u32>().ok().filter(|number| (1..=LINES_MAX).contains(number));
     match (number, given.next()) {
         (Some(number), None) if digits => Ok(number),
         _ => Err(refused()),
@@ -162,4 +163,4 @@ const DESCRIPTION: &str = include_str!("openapi.json");
 /// A screen full.
 const LEDGER_LINES: u32 = 20;
 /// As much as anybody reads at once.
-const LEDGER_MAX: u32 = 1_000;
+const LINES_MAX: u32 = 1_000;

@@ -70,7 +70,7 @@ function tell(text) {
 }
 
 async function load() {
-  const answer = await fetch("/?fragment", {
+  const answer = await fetch(`${location.pathname}?fragment`, {
     headers: { Accept: "text/html" },
     cache: "no-store",
     signal: AbortSignal.timeout(GIVE_UP_MS),

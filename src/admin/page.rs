@@ -83,8 +83,7 @@ impl Admin {
         if query == Some("fragment") {
             return Ok(html(StatusCode::OK, main));
         }
-        let whole = Value::from_pairs([("main", Value::from_safe_string(main))]);
-        Ok(html(StatusCode::OK, render("page.html", PAGE, whole)?))
+        whole(main)
     }
 
     async fn shown(&self) -> Shown {
@@ -216,7 +215,13 @@ pub(super) fn said(status: StatusCode, text: &str) -> Answer {
     }
 }
 
-fn render(name: &str, template: &str, shown: Value) -> Result<String, Refusal> {
+/// A page of its own around what changes.
+pub(super) fn whole(main: String) -> Result<Answer, Refusal> {
+    let shown = Value::from_pairs([("main", Value::from_safe_string(main))]);
+    Ok(html(StatusCode::OK, render("page.html", PAGE, shown)?))
+}
+
+pub(super) fn render(name: &str, template: &str, shown: Value) -> Result<String, Refusal> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.render_named_str(name, template, shown).map_err(|error| {
@@ -225,7 +230,7 @@ fn render(name: &str, template: &str, shown: Value) -> Result<String, Refusal> {
     })
 }
 
-fn html(status: StatusCode, body: String) -> Answer {
+pub(super) fn html(status: StatusCode, body: String) -> Answer {
     let mut answer = door::page(status, "text/html; charset=utf-8", body);
     let headers = answer.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));

@@ -12,6 +12,8 @@ use super::refusal::Refusal;
 pub(super) enum Route {
     /// `/`
     Page,
+    /// `/calls`
+    Calls,
     /// What the page is made of besides.
     Part(Part),
     /// A button of the page.
@@ -55,6 +57,8 @@ pub(super) enum Api {
     Events,
     /// `/clients`
     Clients,
+    /// `/calls`
+    Calls,
     /// `/portals`
     Portals,
     /// `/portals/{name}`
@@ -78,6 +82,7 @@ pub(super) fn find(path: &str) -> Result<Route, Refusal> {
     }
     Ok(match path {
         "/" => Route::Page,
+        "/calls" => Route::Calls,
         "/page.css" => Route::Part(Part::Style),
         "/page.js" => Route::Part(Part::Script),
         "/icon.svg" => Route::Part(Part::Icon),
@@ -99,6 +104,7 @@ fn find_api(below: &str) -> Result<Api, Refusal> {
         ["session"] => Api::Session,
         ["events"] => Api::Events,
         ["clients"] => Api::Clients,
+        ["calls"] => Api::Calls,
         ["portals"] => Api::Portals,
         ["logins", id] => Api::Login(decode(id)?),
         ["portals", name] => Api::Portal(decode(name)?),
@@ -112,7 +118,7 @@ fn find_api(below: &str) -> Result<Api, Refusal> {
 
 fn nothing() -> Refusal {
     Refusal::not_found(
-        "there is nothing here; there are /, /livez, /readyz, /metrics and what \
+        "there is nothing here; there are /, /calls, /livez, /readyz, /metrics and what \
          /api/v1/openapi.json describes",
     )
 }

@@ -190,6 +190,7 @@ impl App {
         }
         self.gateway.reconfigure(now.gateway.clone());
         self.alerts.reconfigure(now.alerts.clone());
+        self.scribe.reconfigure(now.audit.clone());
         tracing::info!(portals = self.portals.names().len(), "configuration reloaded");
     }
 

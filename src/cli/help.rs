@@ -48,6 +48,19 @@ Examples:
 
 The sandbox keeps nothing, and reaches no portal but its own.";
 
+pub(super) const AUDIT_HELP: &str = "\
+Examples:
+  b24gate audit
+  b24gate audit --client reports --executed unknown --since 7d
+  b24gate audit --method 'crm.*' --status 4xx --json
+  b24gate audit --follow
+  b24gate audit --summary --since 2026-11-20
+
+The latest come last; times are UTC, and a day begins at midnight UTC. EXECUTED says whether the
+portal has run the call: unknown means that it was sent and there was no answer, so check before you
+repeat a write. It works with and without a running gateway; calls are there a second after their end.
+--follow ends with the gateway.";
+
 pub(super) const CHECK_HELP: &str = "\
 Examples:
   b24gate check

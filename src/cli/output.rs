@@ -17,6 +17,13 @@ pub(crate) fn print_all(text: &str) -> io::Result<()> {
     out.flush()
 }
 
+/// As [`say`], for whoever goes on until nobody reads any more.
+pub(crate) fn try_say(line: &str) -> io::Result<()> {
+    let mut to = io::stdout().lock();
+    writeln!(to, "{line}")?;
+    to.flush()
+}
+
 /// Prints what went wrong. Nothing stands before a file and its line, so that editors can follow.
 pub(crate) fn complain(lines: &str) {
     drop(writeln!(io::stderr(), "{lines}"));

@@ -12,6 +12,7 @@ use crate::gateway::head::{self, FIELDS_MAX, Framing, Head, Verb, Version};
 use crate::gateway::outgoing::{Asked, Outgoing};
 use crate::gateway::peer;
 use crate::gateway::query::Carries;
+use crate::gateway::record::Note;
 use crate::gateway::route::{Api, Target};
 use crate::gateway::twin::Mark;
 use crate::gateway::wall::Wall;
@@ -60,25 +61,30 @@ impl Turned {
     }
 }
 
+/// What is known of a request besides its head.
+#[derive(Debug)]
+pub(crate) struct Arrival<'a> {
+    pub(crate) settings: &'a config::Gateway,
+    pub(crate) local_socket: bool,
+    pub(crate) peer: Option<peer::Asked>,
+    pub(crate) note: &'a mut Note,
+}
+
 impl Gateway {
     /// Lets a request in or turns it away.
     pub(crate) fn admit(
         &self,
         bytes: &[u8],
         settings: &config::Gateway,
-        (local_socket, peer): (bool, Option<peer::Asked>),
+        arrival: Arrival<'_>,
     ) -> Result<Call, Turned> {
         let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
         let head = head::read(bytes, &mut fields).map_err(Turned::unread)?;
         let framing = head::framing(head.version, head.fields).map_err(Turned::unread)?;
         let mut asked = Asked::read(&head);
         let mut manner = manner_of(&head, &asked);
-        let admitted = match peer::admit(peer, settings) {
-            Ok(uid) => {
-                self.call(&head, &mut asked, framing, (&mut manner, settings, local_socket, uid))
-            }
-            Err(refusal) => Err(refusal),
-        };
+        let settings = arrival.settings;
+        let admitted = self.call(&head, &mut asked, framing, &mut manner, arrival);
         admitted.map_err(|refusal| {
             // An unread body stands between this answer and the next request; so does doubt. Whose
             // program may not connect gets no further request.
@@ -99,9 +105,16 @@ impl Gateway {
         head: &Head<'_, '_>,
         asked: &mut Asked<'_>,
         framing: Framing,
-        (manner, settings, local_socket, uid): (&mut Manner, &config::Gateway, bool, Option<u32>),
+        manner: &mut Manner,
+        arrival: Arrival<'_>,
     ) -> Result<Call, Refusal> {
+        let Arrival { settings, local_socket, peer, note } = arrival;
+        note.comes_from(peer.and_then(peer::Asked::uid));
+        let uid = peer::admit(peer, settings)?;
         let target = Target::parse(head.target);
+        if let Ok(target) = &target {
+            note.names(target.method);
+        }
         let authority = target.as_ref().ok().and_then(|target| target.authority);
         let wall = Wall { settings, portals: &self.portals, doors: &self.doors, local_socket };
         let host = asked.provenance.admit(head, authority, &wall)?;
@@ -116,14 +129,19 @@ impl Gateway {
         } else {
             Recognised::default()
         };
+        let caller = Caller { client, uid };
+        note.called_by(&caller);
         let named = target.named(&self.portals, asked.portal, &host)?;
         let portal_is_named = named.is_some();
         let portal = if in_body {
             self.portal_until_known(named)?
         } else {
-            self.portal_for(named, client.as_deref())?
+            self.portal_for(named, caller.client.as_deref())?
         };
         let may_change = in_body && !portal_is_named;
+        if !may_change {
+            note.reaches(&portal);
+        }
         if may_change || matches!(portal.holder, Holder::IncomingWebhook(_)) {
             // What repeats the path of such a call has to be found in its answer.
             asked.only_plain();
@@ -140,7 +158,7 @@ impl Gateway {
             asked.content_type = None;
         }
         let mut call = Call {
-            caller: Caller { client, uid },
+            caller,
             ask: if in_body { Ask::Key { portal_is_named } } else { Ask::Nothing },
             head: outgoing,
             api: target.api,

@@ -94,6 +94,7 @@ impl<'f> Forward<'f> {
             let (mut conn, reply, sent) = self.exchange(inbound, slot, &lent, started).await?;
             failpoint::hit("answered");
             let finding = self.judge(inbound, &mut conn, &reply).await?;
+            inbound.note.judged(finding);
             let judged = Instant::now();
             self.timing.portal += judged - started;
             self.judged = Some(judged);
@@ -212,6 +213,7 @@ impl<'f> Forward<'f> {
         lent: &Lent,
     ) -> Result<(Reply, Sent), Failure> {
         inbound.under_way.leaves();
+        inbound.note.sent();
         let to_head = self.call.manner.head_only;
         let head = lent.head(&mut self.call.head, slot);
         let limit = self.settings.portal_timeout;

@@ -12,6 +12,7 @@ use crate::gateway::deadline::Deadline;
 use crate::gateway::guard::UnderWay;
 use crate::gateway::head::Scan;
 use crate::gateway::peer::Asked;
+use crate::gateway::record::Note;
 use crate::gateway::wire::ClientStream;
 use crate::metrics::Tally;
 
@@ -25,6 +26,8 @@ pub(crate) struct Inbound<S> {
     pub(crate) under_way: UnderWay,
     /// Who holds the other end, once that was asked.
     pub(crate) peer: Option<Asked>,
+    /// What is noted of the request.
+    pub(crate) note: Note,
     /// What the worker counts.
     pub(crate) tally: Arc<Tally>,
 }

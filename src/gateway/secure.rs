@@ -72,7 +72,7 @@ impl Gateway {
     /// Serves a connection that begins with a handshake, to its end.
     pub(crate) async fn serve_tls(&self, inbound: Inbound<TcpStream>) {
         let Some(secure) = &self.secure else { return };
-        let Inbound { stream, inbox, deadline, under_way, peer, tally } = inbound;
+        let Inbound { stream, inbox, deadline, under_way, peer, note, tally } = inbound;
         let prefixed = Prefixed { first: inbox, stream };
         // In a box of its own, which is gone when the handshake is over.
         let shaking = Box::pin(async {
@@ -91,7 +91,7 @@ impl Gateway {
             }
         };
         let stream = Secured { tls, broken: AtomicBool::new(false) };
-        let mut inbound = Inbound { stream, inbox: None, deadline, under_way, peer, tally };
+        let mut inbound = Inbound { stream, inbox: None, deadline, under_way, peer, note, tally };
         self.serve(&mut inbound).await;
         inbound.say_goodbye().await;
     }

@@ -13,11 +13,13 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
+use crate::audit::Pen;
 use crate::gateway::Gateway;
 use crate::gateway::deadline::Clock;
 use crate::gateway::guard::UnderWay;
 use crate::gateway::inbound::Inbound;
 use crate::gateway::listener::Bound;
+use crate::gateway::record::Note;
 use crate::gateway::upstream;
 use crate::metrics::Tally;
 
@@ -37,6 +39,7 @@ struct Worker {
     drained: watch::Receiver<bool>,
     clock: Arc<Clock>,
     tally: Arc<Tally>,
+    pen: Arc<Pen>,
     peers: Arc<[Peer]>,
 }
 
@@ -97,6 +100,7 @@ impl Workers {
                 drained: drained.clone(),
                 clock: Clock::new(),
                 tally: gateway.traffic.worker(),
+                pen: gateway.audit.pen(),
                 peers: peers.clone(),
             };
             let sockets = sockets.iter().map(Bound::try_clone).collect::<io::Result<Vec<_>>>()?;
@@ -246,7 +250,8 @@ impl Worker {
     fn inbound<S>(&self, stream: S) -> Inbound<S> {
         let deadline = self.clock.watch();
         let (under_way, tally) = (UnderWay::nothing(), self.tally.clone());
-        Inbound { stream, inbox: None, deadline, under_way, peer: None, tally }
+        let note = Note::new(self.pen.clone());
+        Inbound { stream, inbox: None, deadline, under_way, peer: None, note, tally }
     }
 
     async fn permit(&self) -> Option<OwnedSemaphorePermit> {

@@ -12,6 +12,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod calls; // what is noted of calls
 mod hostile; // web pages that nobody has allowed, and one that somebody has
 mod install; // the app's page in the portal's frame, and in nobody else's
 mod listener; // an app that is not the gateway

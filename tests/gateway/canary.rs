@@ -26,7 +26,7 @@ const CLIENT_SECRET: &str = "S-canary+/=&~7Hq2mZ0secret";
 const CLIENTS_OWN: &str = "C-canary+/=&~9Xw4kB1stale";
 
 /// What an operator, a browser and a program get to read.
-const PAGES: [&str; 12] = [
+const PAGES: [&str; 14] = [
     "/",
     "/livez",
     "/readyz",
@@ -39,6 +39,8 @@ const PAGES: [&str; 12] = [
     "/api/v1/portals/acme/ledger?limit=1000",
     "/api/v1/portals/acme/token",
     "/api/v1/events",
+    "/api/v1/calls?limit=1000",
+    "/calls",
 ];
 
 /// A run, with all that came out of it.
@@ -203,7 +205,7 @@ impl Run {
             let answer = http::get(gate.admin, path).await;
             self.keep_answer(&format!("the operator's {path}"), &answer);
         }
-        for path in ["/", "/?fragment", "/nothing"] {
+        for path in ["/", "/?fragment", "/calls", "/nothing"] {
             let page =
                 format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n\r\n");
             let answer = http::send(gate.admin, page).await;
@@ -313,6 +315,7 @@ async fn no_secret_comes_out_anywhere_in_any_disguise() {
     let portal = Sandbox::start(Options { client, ..Options::apart() }).await.unwrap();
     switch(&portal, json!({"rotation": "lenient"}));
     let setup = Setup::new(&portal).log_level("trace").gateway("max_wait = \"1s\"");
+    let setup = setup.more("[audit]\naccess_log = true");
     setup.write();
     let mut run = Run {
         portal,
@@ -337,6 +340,7 @@ async fn no_secret_comes_out_anywhere_in_any_disguise() {
     run.oauth_faults(&gate).await;
     run.client(&gate).await;
     run.control_socket().await;
+    run.command(&["audit", "--json", "--limit", "100000"], "");
     for arguments in [&["portal", "list"][..], &["portal", "show", "acme"], &["check"], &["serve"]]
     {
         run.command(arguments, "");

@@ -19,6 +19,7 @@ mod admin_api; // and that its API is as it is described
 mod alerts; // who is told when a portal or the store needs a human
 mod answers; // what portals and networks do wrong, and what becomes of it
 mod arrived; // portals that the configuration does not name
+mod audit; // who called what, and what became of it
 mod canary; // no secret gets out, however it is wrapped
 mod clients; // PHP, Python and curl, as they are
 mod endings; // answers without a length

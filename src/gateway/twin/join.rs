@@ -45,6 +45,7 @@ impl Gateway {
         inbound.consume(body.in_inbox());
         let kept = first?;
         inbound.under_way.replayed = Some(Replay::RequestId);
+        inbound.note.replayed = Some(Replay::RequestId);
         inbound.tally.replayed(Replay::RequestId);
         match &*kept {
             Kept::Answer(answer) => give(inbound, call, answer, wait).await.map(Some),
@@ -102,7 +103,10 @@ async fn give<S: ClientStream>(
     let mut slices = [IoSlice::new(&head), IoSlice::new(&answer.body)];
     let written = pace.write(&mut inbound.stream, &mut slices).await;
     call.count_answer(answer.status);
-    inbound.count_duration(Instant::now());
+    let ended = Instant::now();
+    inbound.count_duration(ended);
+    inbound.note.called_by(&call.caller);
+    inbound.note.answered(answer.status, ended);
     Ok(if written.is_err() || call.manner.close { Then::Close } else { Then::Next })
 }
 
