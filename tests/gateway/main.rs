@@ -35,6 +35,7 @@ mod memory; // bodies larger than memory
 mod metrics; // what /metrics says of the request path
 mod moved; // a renamed portal, and who only says so
 mod oauth_urls; // where the secrets of an exchange travel
+mod sdk; // libraries and tools as people install them
 mod smoke; // a call, an expiry, a restart
 mod tls; // whom the gateway talks to
 mod unix; // the listener that file modes protect
