@@ -218,7 +218,8 @@ mod tests {
     #[test]
     fn the_xml_twin_is_escaped() {
         let manner = Manner { xml: true, ..PLAIN };
-        let answer = refuse(&Refusal::new(Kind::PortalTls, "a < b & c"), manner, "r1", (None, None));
+        let answer =
+            refuse(&Refusal::new(Kind::PortalTls, "a < b & c"), manner, "r1", (None, None));
         assert!(body(&answer).contains("<error>GATEWAY_PORTAL_TLS</error>"));
         assert!(body(&answer).contains("a &lt; b &amp; c"));
     }
