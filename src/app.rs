@@ -327,22 +327,6 @@ async fn wait_for_exchanges(custody: &Custody, portals: &Portals) {
     }
 }
 
-/// What serves calls, and who notes them.
-fn gateway(
-    config: &Config,
-    portals: &Arc<Portals>,
-    custody: &Custody,
-    admin_url: &str,
-    state: &Path,
-) -> (Arc<Gateway>, Scribe) {
-    let audit = Arc::new(Audit::default());
-    let scribe = Scribe::start(audit.clone(), state, config.audit.clone());
-    let (settings, admin_url) = (config.gateway.clone(), admin_url.to_owned());
-    let gateway = Gateway::new(settings, portals.clone(), admin_url, state.to_owned());
-    let gateway = gateway.counting(custody.metrics().traffic().clone()).noting(audit);
-    (Arc::new(gateway), scribe)
-}
-
 /// What an operator sees of the rooms, and does there.
 fn pages(
     rooms: &Rooms,

@@ -61,7 +61,7 @@ use crate::client::Clients;
 use crate::config;
 use crate::error::Refusal;
 use crate::failpoint;
-use crate::gateway::admit::{Call, Turned};
+use crate::gateway::admit::{Arrival, Call, Turned};
 use crate::gateway::answer::Manner;
 use crate::gateway::body::{Body, Bounds};
 use crate::gateway::caller::Ask;

@@ -13,8 +13,9 @@ pub(super) fn of(config: &Config, portals: &Portals) -> Names {
             names.add_listener(address.ip());
         }
     }
-    let lived = config.portals.values().map(|portal| portal.url.host.clone());
-    config.gateway.hosts.iter().cloned().chain(lived).for_each(|host| names.add(&host));
+    let lived = config.portals.values().map(|portal| &portal.url.host);
+    let hosts = config.gateway.hosts.iter().map(|name| &name.host);
+    hosts.chain(lived).for_each(|host| names.add(host));
     for portal in portals.all() {
         names.add(&portal.site().endpoint.host);
         match portal.name.split_once('.') {

@@ -72,12 +72,7 @@ pub(crate) struct Arrival<'a> {
 
 impl Gateway {
     /// Lets a request in or turns it away.
-    pub(crate) fn admit(
-        &self,
-        bytes: &[u8],
-        settings: &config::Gateway,
-        arrival: Arrival<'_>,
-    ) -> Result<Call, Turned> {
+    pub(crate) fn admit(&self, bytes: &[u8], arrival: Arrival<'_>) -> Result<Call, Turned> {
         let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
         let head = head::read(bytes, &mut fields).map_err(Turned::unread)?;
         let framing = head::framing(head.version, head.fields).map_err(Turned::unread)?;

@@ -38,9 +38,9 @@ mod metrics; // what /metrics says of the request path
 mod moved; // a renamed portal, and who only says so
 mod oauth_urls; // where the secrets of an exchange travel
 mod peer; // which user's programs may call, and what is open to other machines
-mod secure; // TLS on the port of plain HTTP
 mod php_oracle; // which credential PHP finds in what a client sends
 mod sdk; // libraries and tools as people install them
+mod secure; // TLS on the port of plain HTTP
 mod smoke; // a call, an expiry, a restart
 mod tls; // whom the gateway talks to
 mod twin; // a request that is sent again while it runs, or just after

@@ -89,7 +89,8 @@ fn nameless(config: &Config) -> Option<String> {
 }
 
 fn hosts(config: &Config) -> impl Iterator<Item = String> {
-    config.gateway.hosts.iter().filter(|host| is_public(host)).map(|host| {
+    let hosts = config.gateway.hosts.iter().map(|name| &name.host);
+    hosts.filter(|host| is_public(host)).map(|host| {
         format!(
             "gateway: hosts: {host} looks like a name of the internet: whoever decides where it leads can \
              have browsers take a page of theirs for one of the gateway's, and call by it; keep it only \

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::client::{Clients, Key, Rules, Table};
-use crate::gateway::admit::Turned;
+use crate::gateway::admit::{Arrival, Turned};
+use crate::gateway::record::Note;
 use crate::portal::Portals;
 use crate::portal::tests::{Scene, config};
 use crate::store::Facts;
@@ -58,7 +59,10 @@ impl Stage {
 
     fn admit(&self, line: &str, fields: &str) -> Result<Call, Turned> {
         let wire = format!("{line} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
-        self.gateway.admit(wire.as_bytes(), &self.settings, (false, None))
+        let mut note = Note::new(self.gateway.audit.pen());
+        let settings = &self.settings;
+        let arrival = Arrival { settings, local_socket: false, peer: None, note: &mut note };
+        self.gateway.admit(wire.as_bytes(), arrival)
     }
 
     /// Who calls which portal, or the code and the text of the refusal.
