@@ -2,7 +2,9 @@
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// When it may be written again.
 #[derive(Debug)]
@@ -51,7 +53,7 @@ mod tests {
 
     #[test]
     fn a_line_comes_at_once_then_rarely_and_says_how_often_it_did_not() {
-        let line = Seldom::every(Duration::from_secs(60));
+        let line = Seldom::every(Duration::from_mins(1));
         let at = |seconds| line.turn_at(Duration::from_secs(seconds));
         let turns: Vec<_> = [0, 1, 59, 60, 61, 500].into_iter().map(at).collect();
         assert_eq!(turns, [Some(0), None, None, Some(2), None, Some(1)]);

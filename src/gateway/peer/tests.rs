@@ -2,7 +2,8 @@
 
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream as Std};
 use std::os::unix::fs::fchown;
-use std::time::Instant;
+
+use tokio::time::Instant;
 
 use super::*;
 
