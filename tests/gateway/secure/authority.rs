@@ -6,7 +6,7 @@ use std::process::Output;
 
 use tokio::task::spawn_blocking;
 
-use super::{Tls, Trust};
+use super::client::{Tls, Trust};
 use crate::support::calls::{portal, profile};
 use crate::support::{Gate, Setup};
 

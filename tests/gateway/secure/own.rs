@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rcgen::{CertificateParams, KeyPair};
 
-use super::{Tls, Trust};
+use super::client::{Tls, Trust};
 use crate::support::calls::{portal, profile, until};
 use crate::support::{Gate, Setup};
 
@@ -20,7 +20,7 @@ fn write(folder: &Path) -> Trust {
     let path = folder.join("tls.key");
     std::fs::write(&path, key.serialize_pem()).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    Trust::file(&folder.join("tls.pem"))
+    Trust::in_file(&folder.join("tls.pem"))
 }
 
 fn folder(setup: &Setup) -> std::path::PathBuf {
