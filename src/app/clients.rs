@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::client::{DeedError, Minted, Register, Source, Wish, check_portals, path_portal};
+use crate::client::{DeedError, Minted, Register, Source, Wish, check, path_portal};
 use crate::config::Config;
 use crate::control::{ClientRequest, NewKey, Reply, Shown};
 use crate::credential::unix_now;
@@ -32,7 +32,7 @@ impl Clients {
             },
             ClientRequest::Add { name, rules } => {
                 let wish = Wish { name, rules };
-                match check_portals(&self.config.load(), &wish, &self.portals.names()) {
+                match check(&self.config.load(), &wish, &self.portals.names()) {
                     Ok(()) => self.minted(register.add(wish, now).await),
                     Err(text) => Reply::Refused(text),
                 }
