@@ -139,12 +139,8 @@ impl App {
         let spool = state.path().to_owned();
         let gateway =
             Gateway::new(config.gateway.clone(), portals.clone(), admin_url.clone(), spool);
-        let traffic = custody.metrics().traffic().clone();
-        let clients = Register::open(store.clone(), traffic.clone(), config.clients.clone());
-        let clients = Arc::new(clients.await?);
-        clients::tell(&clients);
-        let gateway = gateway.counting(traffic).known_to(clients.clients().clone());
-        let gateway = Arc::new(gateway);
+        let clients = clients::open(&store, &custody, &config).await?;
+        let gateway = counting(gateway, &custody, &clients);
         let watched = (portals.clone(), custody.clone());
         let alerts = Alerts::start(watched, &connector, config.alerts.clone(), &admin_url).await?;
         let config = Arc::new(ArcSwap::from_pointee(config));
@@ -162,12 +158,7 @@ impl App {
             store: (store.clone(), origin),
             connect: connect.clone(),
             readiness: readiness.clone(),
-            clients: clients::Clients {
-                register: clients.clone(),
-                portals: portals.clone(),
-                config: config.clone(),
-                addresses: sockets.iter().map(Bound::address).collect(),
-            },
+            clients: clients::Clients::new(&clients, &portals, &config, &sockets),
         };
         let pages = pages(&rooms, &config, &sockets)?;
         let workers = start_workers(&gateway, &sockets)?;
@@ -234,7 +225,7 @@ impl App {
 
     async fn hang_up(&self, source: &Source) {
         match source {
-            Source::File(path) => self.reload(path.as_deref()).await,
+            Source::File(path) => Box::pin(self.reload(path.as_deref())).await,
             Source::Fixed => tracing::info!("SIGHUP: there is no configuration to reload"),
         }
     }
@@ -294,6 +285,12 @@ async fn wait_for_exchanges(custody: &Custody, portals: &Portals) {
         );
         limit = REMIND;
     }
+}
+
+/// Counts where the numbers are shown, and knows who may call.
+fn counting(gateway: Gateway, custody: &Custody, clients: &Register) -> Arc<Gateway> {
+    let gateway = gateway.counting(custody.metrics().traffic().clone());
+    Arc::new(gateway.known_to(clients.clients().clone()))
 }
 
 /// What an operator sees of the rooms, and does there.
