@@ -136,11 +136,8 @@ impl App {
         let means = reload::Means { custody: &custody, registry: &*store, connector: &connector };
         reload::populate(&portals, &config, &means).await?;
         let admin_url = format!("http://{admin_address}/");
-        let spool = state.path().to_owned();
-        let gateway =
-            Gateway::new(config.gateway.clone(), portals.clone(), admin_url.clone(), spool);
         let clients = clients::open(&store, &custody, &config).await?;
-        let gateway = counting(gateway, &custody, &clients);
+        let gateway = gateway((&config, &state), &admin_url, (&portals, &custody, &clients));
         let watched = (portals.clone(), custody.clone());
         let alerts = Alerts::start(watched, &connector, config.alerts.clone(), &admin_url).await?;
         let config = Arc::new(ArcSwap::from_pointee(config));
@@ -287,8 +284,14 @@ async fn wait_for_exchanges(custody: &Custody, portals: &Portals) {
     }
 }
 
-/// Counts where the numbers are shown, and knows who may call.
-fn counting(gateway: Gateway, custody: &Custody, clients: &Register) -> Arc<Gateway> {
+/// It counts where the numbers are shown, and knows who may call.
+fn gateway(
+    (config, state): (&Config, &StateDirectory),
+    admin_url: &str,
+    (portals, custody, clients): (&Arc<Portals>, &Custody, &Register),
+) -> Arc<Gateway> {
+    let (settings, spool) = (config.gateway.clone(), state.path().to_owned());
+    let gateway = Gateway::new(settings, portals.clone(), admin_url.to_owned(), spool);
     let gateway = gateway.counting(custody.metrics().traffic().clone());
     Arc::new(gateway.known_to(clients.clients().clone()))
 }
