@@ -3,6 +3,7 @@
 mod arrived;
 mod clients;
 mod desk;
+mod gate;
 mod keeper;
 mod names;
 mod reload;
@@ -20,7 +21,7 @@ use tokio::task::JoinHandle;
 
 use crate::admin::{self, Admin, Readiness};
 use crate::alerts::Alerts;
-use crate::audit::{Archive, Audit, Scribe};
+use crate::audit::{Archive, Scribe};
 use crate::ca::{CaError, Certificates};
 use crate::client::Register;
 use crate::config::Config;
@@ -35,6 +36,7 @@ use crate::store::{OpenError, Origin, SqliteStore, StateDirectory, StoreError};
 use crate::transport::{Connector, TransportError};
 
 use self::desk::Rooms;
+use self::gate::Gate;
 
 /// The running gateway.
 #[derive(Debug)]
@@ -145,24 +147,10 @@ impl App {
         let means = reload::Means { custody: &custody, registry: &*store, connector: &connector };
         reload::populate(&portals, &config, &means).await?;
         let admin_url = format!("http://{admin_address}/");
-        let names = names::of(&config, &portals);
-        let certificates = Certificates::new(state.path(), &config.gateway.tls, names)?;
-        let certificates = Arc::new(certificates);
-        let traffic = custody.metrics().traffic().clone();
-        let clients = Register::open(store.clone(), traffic.clone(), config.clients.clone());
-        let clients = Arc::new(clients.await?);
-        clients::tell(&clients);
-        let audit = Arc::new(Audit::default());
-        let scribe = Scribe::start(audit.clone(), state.path(), config.audit.clone());
-        let spool = state.path().to_owned();
-        let settings = config.gateway.clone();
-        let gateway = Gateway::new(settings, portals.clone(), admin_url.clone(), spool)
-            .counting(traffic)
-            .noting(audit)
-            .known_to(clients.clients().clone())
-            .reached_at(&sockets)
-            .showing(certificates.clone())?;
-        let gateway = Arc::new(gateway);
+        let clients = clients::open(&store, &custody, &config).await?;
+        let rooms = (&portals, &custody, &clients);
+        let gate = Gate::open((&config, &state), &admin_url, &sockets, rooms)?;
+        let Gate { gateway, certificates, scribe } = gate;
         let watched = (portals.clone(), custody.clone());
         let alerts = Alerts::start(watched, &connector, config.alerts.clone(), &admin_url).await?;
         let config = Arc::new(ArcSwap::from_pointee(config));
@@ -180,12 +168,7 @@ impl App {
             store: (store.clone(), origin),
             connect: connect.clone(),
             readiness: readiness.clone(),
-            clients: clients::Clients {
-                register: clients.clone(),
-                portals: portals.clone(),
-                config: config.clone(),
-                addresses: sockets.iter().map(Bound::address).collect(),
-            },
+            clients: clients::Clients::new(&clients, &portals, &config, &sockets),
         };
         let pages = pages(&rooms, &config, &sockets, Archive::of(state.path()))?;
         let workers = start_workers(&gateway, &sockets)?;

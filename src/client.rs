@@ -15,7 +15,7 @@ pub use register::{
     Configured, DeedError, Known, Minted, Register, Source, Standing, Wish, described, nobody,
 };
 pub use rules::Rules;
-pub use way::{check_portals, path_portal};
+pub use way::{check, path_portal};
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -19,7 +19,9 @@ mod sqlite;
 mod state;
 
 pub use backup::{After, Backup, BackupError, Older, Origin, Restore, Restored, Whereabouts};
-pub use clients::{ClientKey, ClientRules, ClientStore, KeptClient, KeptClients, KeptRules};
+pub use clients::{
+    ClientKey, ClientRules, ClientStore, KeptClient, KeptClients, KeptRules, had_clients,
+};
 pub use key::{Key, KeyError};
 pub use registry::{Arrived, Facts, INBOX_MAX, Letter, Person, Registry};
 pub use rekey::{RekeyError, Rekeyed, rekey};

@@ -4,24 +4,40 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::client::{DeedError, Minted, Register, Source, Wish, check_portals, path_portal};
+use crate::client::{DeedError, Minted, Register, Source, Wish, check, path_portal};
 use crate::config::Config;
 use crate::control::{ClientRequest, NewKey, Reply, Shown};
-use crate::credential::unix_now;
+use crate::credential::{Custody, unix_now};
+use crate::gateway::listener::Bound;
 use crate::portal::Portals;
+use crate::store::{SqliteStore, StoreError};
 use crate::views::clients;
 
 /// Clients, with what is told of the way to their portals.
 #[derive(Debug)]
 pub(super) struct Clients {
     pub(super) register: Arc<Register>,
-    pub(super) portals: Arc<Portals>,
-    pub(super) config: Arc<ArcSwap<Config>>,
+    portals: Arc<Portals>,
+    config: Arc<ArcSwap<Config>>,
     /// Where the gateway listens.
-    pub(super) addresses: Vec<String>,
+    addresses: Vec<String>,
 }
 
 impl Clients {
+    pub(super) fn new(
+        register: &Arc<Register>,
+        portals: &Arc<Portals>,
+        config: &Arc<ArcSwap<Config>>,
+        sockets: &[Bound],
+    ) -> Self {
+        Self {
+            register: register.clone(),
+            portals: portals.clone(),
+            config: config.clone(),
+            addresses: sockets.iter().map(Bound::address).collect(),
+        }
+    }
+
     pub(super) async fn answer(&self, request: ClientRequest) -> Reply {
         let register = &self.register;
         let now = unix_now();
@@ -32,7 +48,7 @@ impl Clients {
             },
             ClientRequest::Add { name, rules } => {
                 let wish = Wish { name, rules };
-                match check_portals(&self.config.load(), &wish, &self.portals.names()) {
+                match check(&self.config.load(), &wish, &self.portals.names()) {
                     Ok(()) => self.minted(register.add(wish, now).await),
                     Err(text) => Reply::Refused(text),
                 }
@@ -63,12 +79,19 @@ impl Clients {
     }
 }
 
-/// Says at the start what an operator has to know of clients.
-pub(super) fn tell(register: &Register) {
+/// Who may call, as the store and the configuration have it; says what an operator has to know.
+pub(super) async fn open(
+    store: &Arc<SqliteStore>,
+    custody: &Custody,
+    config: &Config,
+) -> Result<Arc<Register>, StoreError> {
+    let traffic = custody.metrics().traffic().clone();
+    let register = Register::open(store.clone(), traffic, config.clients.clone()).await?;
     if register.are_lost() {
         tracing::error!(
             "clients_lost: the database that knew the keys of clients is gone or was replaced by an \
              older one; every key is refused until it is made anew (b24gate client add NAME)"
         );
     }
+    Ok(Arc::new(register))
 }

@@ -14,14 +14,13 @@ use super::output::{Failure, complain, failed, finish, print_all};
 use super::portal::{USAGE, ask, came_by_itself, open, unclear};
 use super::{ClientCommand, ClientRulesOptions, Exit, Global, control_runtime};
 use crate::client::{
-    Configured, DeedError, Minted, Register, Source, Wish, check_portals, described, nobody,
-    path_portal,
+    Configured, DeedError, Minted, Register, Source, Wish, check, described, nobody, path_portal,
 };
 use crate::config::{self, Config, Listen};
 use crate::control::{ClientRequest, NewKey, Reply, Request, Shown};
 use crate::credential::unix_now;
 use crate::metrics::Traffic;
-use crate::store::{ClientRules, SqliteStore, Store as _};
+use crate::store::{ClientRules, SqliteStore, Store as _, had_clients};
 use crate::views::clients::{self, ClientView};
 
 /// How an answer is printed.
@@ -142,7 +141,7 @@ async fn change(config: &Config, store: &Arc<SqliteStore>, deed: Deed) -> Result
     let now = unix_now();
     let minted = match deed {
         Deed::Add(wish) => {
-            check_portals(config, &wish, &names).map_err(|text| Failure { code: USAGE, text })?;
+            check(config, &wish, &names).map_err(|text| Failure { code: USAGE, text })?;
             register.add(wish, now).await
         }
         Deed::Rotate { name, overlap } => register.rotate(&name, overlap, now).await,
@@ -180,7 +179,7 @@ async fn views(config: &Config, state: &Path) -> Result<(Vec<ClientView>, bool),
     }
     // Looking must not make a state directory or a key.
     if !SqliteStore::is_there(state, &config.store) {
-        return Ok((clients::of_known(described(&config.clients, unix_now())), false));
+        return Ok((clients::of_known(described(&config.clients, unix_now())), had_clients(state)));
     }
     let (_state, store) = open(config, state).await?;
     let store = Arc::new(store);

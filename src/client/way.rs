@@ -20,17 +20,18 @@ pub fn path_portal(
     }
 }
 
-/// Refuses a client whose portals are not there and cannot come by themselves either.
-pub fn check_portals(config: &Config, wish: &Wish, known: &[String]) -> Result<(), String> {
+/// Refuses a client that is called as none may be, or whose rules are none: patterns that match
+/// nothing, portals that are not there and cannot come by themselves either.
+pub fn check(config: &Config, wish: &Wish, known: &[String]) -> Result<(), String> {
+    config::client_name(&wish.name)?;
+    let Some(rules) = &wish.rules else { return Ok(()) };
+    rules.methods.iter().try_for_each(|pattern| config::method_pattern(pattern))?;
     if config.open_apps().next().is_some() {
         return Ok(());
     }
-    let portals = wish.rules.as_ref().and_then(|rules| rules.portals.as_deref());
     let known = known.iter().map(String::as_str);
-    portals
-        .unwrap_or_default()
-        .iter()
-        .try_for_each(|name| config::portal_named(name, known.clone()))
+    let mut portals = rules.portals.iter().flatten();
+    portals.try_for_each(|name| config::portal_named(name, known.clone()))
 }
 
 #[cfg(test)]

@@ -145,6 +145,16 @@ impl Default for Answers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::{Level, Metrics};
+
+    #[derive(Debug)]
+    struct Nothing;
+
+    impl Level for Nothing {
+        fn level(&self) -> f64 {
+            0.0
+        }
+    }
 
     fn lines(tally: &ClientTally) -> Vec<(String, String, u64)> {
         let mut lines = Vec::new();
@@ -186,6 +196,31 @@ mod tests {
         tally.answered(&again, "acme", 401);
         assert!(lines(&tally).contains(&line("acme", "401", 1)));
         assert_eq!(lines(&tally).len(), 4);
+    }
+
+    #[test]
+    fn the_page_counts_a_clients_answers_apart_from_those_of_nobody_known() {
+        let metrics = Metrics::default();
+        let traffic = metrics.traffic();
+        let acme = traffic.portal("acme", Weak::<Nothing>::new());
+        let erp = traffic.client("erp");
+        acme.answered(200);
+        erp.answered(&acme, "acme", 200);
+        traffic.client("erp").answered(&acme, "acme", 200);
+        erp.unrouted(403);
+        let page = metrics.page(&[], false);
+        for (portal, client, status, value) in
+            [("acme", "anonymous", 200, 1), ("acme", "erp", 200, 2), ("", "erp", 403, 1)]
+        {
+            let labels = format!("portal=\"{portal}\",client=\"{client}\",status=\"{status}\"");
+            let line = format!("b24gate_requests_total{{{labels}}} {value}\n");
+            assert!(page.contains(&line), "{line} is missing in\n{page}");
+        }
+        drop(erp);
+        assert!(
+            !metrics.page(&[], false).contains("erp"),
+            "a client that is gone is shown no more"
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -102,6 +103,11 @@ pub struct ClientKey {
 /// The file beside the database that says that there were clients.
 #[derive(Debug)]
 pub(super) struct Closing(Directory);
+
+/// Whether there were clients in this state directory, where there is no database to ask.
+pub fn had_clients(state: &Path) -> bool {
+    state.join(FILE).symlink_metadata().is_ok()
+}
 
 impl Closing {
     /// In the state directory.

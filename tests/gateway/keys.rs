@@ -139,6 +139,8 @@ async fn keys_outlive_a_restart_and_a_crash_and_a_lost_database_lets_nobody_in()
     for end in ["", "-wal", "-shm"] {
         drop(std::fs::remove_file(setup.state().join(format!("b24gate.db{end}"))));
     }
+    let list = done(&setup, &["client", "list"]);
+    assert!(list.contains("make the keys anew"), "{list}");
     let gate = setup.start();
     gate.wait_for_log("clients_lost");
     let ready = http::get(gate.admin, "/readyz").await;
