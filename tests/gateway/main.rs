@@ -29,12 +29,14 @@ mod imported; // a pair that the operator brings
 mod installs; // a page that a browser posts makes a credential, or a portal
 mod installs_forged; // what anybody can post
 mod installs_support; // forms as browsers and Bitrix24's servers post them
+mod keys; // whose key a request shows, and where
 mod life; // starts, stops, reloads, commands beside a running gateway
 mod login; // by a browser, from the link to the stored pair
 mod memory; // bodies larger than memory
 mod metrics; // what /metrics says of the request path
 mod moved; // a renamed portal, and who only says so
 mod oauth_urls; // where the secrets of an exchange travel
+mod rules; // what a client may call, inside a batch too
 mod smoke; // a call, an expiry, a restart
 mod tls; // whom the gateway talks to
 mod unix; // the listener that file modes protect
