@@ -384,23 +384,36 @@ fn soup() -> impl Strategy<Value = String> {
     prop::collection::vec(prop::sample::select(PIECES), 1..16).prop_map(|pieces| pieces.concat())
 }
 
-/// Something that passes, with a piece of it put elsewhere or something else put in.
+/// What would run a deletion if it were overlooked.
+const DELETIONS: &[&str] = &[
+    "&CMD[z]=crm.deal.delete&",
+    "&%63md[z]=crm.deal.delete&",
+    "&+cmd[z]=CRM.deal.delete%3Fid=1&",
+    "\"CMD\":[\"crm.deal.delete\"],",
+    ",\"\\u0063md\":{\"z\":\"crm.deal.delete?id=1\"}",
+    "\"z\":\"crm.deal.delete\",",
+    "--b\r\nContent-Disposition: form-data; name=\"CMD[z]\"\r\n\r\ncrm.deal.delete\r\n",
+    "--b\nContent-Disposition: form-data; name=\"cmd[z]\"\n\ncrm.deal.delete\n",
+];
+
+/// Something that passes, with pieces put in where they may mean something.
 fn mutated() -> impl Strategy<Value = String> {
     let whole = prop::sample::select(vec![
         "cmd[a]=crm.deal.list&halt=0&cmd[b]=user.get?id=1".to_owned(),
         r#"{"halt":0,"cmd":{"a":"crm.deal.list","b":"user.get?id=1"}}"#.to_owned(),
         part("cmd[a]", "crm.deal.list") + &part("halt", "0") + &parts("cmd[b]", "user.get"),
     ]);
-    (
-        whole,
-        prop::collection::vec((any::<prop::sample::Index>(), prop::sample::select(PIECES)), 0..4),
-    )
-        .prop_map(|(mut text, changes)| {
-            for (at, piece) in changes {
-                text.insert_str(at.index(text.len()), piece);
-            }
-            text
-        })
+    let piece = prop::sample::select([PIECES, DELETIONS, DELETIONS, DELETIONS].concat());
+    let changes = prop::collection::vec((any::<prop::sample::Index>(), piece), 0..3);
+    (whole, changes).prop_map(|(mut text, changes)| {
+        for (at, piece) in changes {
+            let joint = |(at, letter): (usize, char)| "{},&-".contains(letter).then_some(at);
+            let joints: Vec<_> =
+                text.char_indices().filter_map(joint).flat_map(|at| [at, at + 1]).collect();
+            text.insert_str(*at.get(&joints), piece);
+        }
+        text
+    })
 }
 
 proptest! {
