@@ -166,7 +166,8 @@ fn a_multipart_forms_key_is_the_content_of_its_part() {
 #[test]
 fn what_is_longer_than_any_key_is_shown_and_nobodys() {
     let long = "k".repeat(4 * VALUE_MAX);
-    check_key("", &format!("auth={}", &long[..VALUE_MAX]), Some(&long[..VALUE_MAX]));
+    let most = "k".repeat(VALUE_MAX);
+    check_key("", &format!("auth={most}"), Some(&most));
     for (content_type, body) in
         [("", format!("auth={long}")), ("application/json", format!("{{\"auth\":\"{long}\"}}"))]
     {
