@@ -37,7 +37,7 @@ pub(crate) fn check(client: &Client, call: &Call, body: &[u8]) -> Result<(), Ref
 
 /// A batch that did not fit into memory.
 pub(crate) fn too_large(client: &Client) -> Refusal {
-    refused(client, "it is larger than gateway.replay_memory")
+    refused(client, "it does not fit into the memory for it")
 }
 
 /// Whether a body of this type is JSON for everybody.

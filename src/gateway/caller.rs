@@ -283,7 +283,7 @@ fn shown_in(query: &[u8]) -> (Option<Zeroizing<Vec<u8>>>, bool) {
     let is_link = token && auth.is_some();
     let shown = |text: &Zeroizing<Vec<u8>>| !text.is_empty();
     let auth = auth.filter(|auth| shown(auth) && !is_link);
-    (auth.or(access_token.filter(shown)), is_link)
+    (auth.or_else(|| access_token.filter(shown)), is_link)
 }
 
 fn key_needed() -> Refusal {

@@ -260,36 +260,39 @@ impl Upload {
         }
     }
 
-    /// Records the first `within` bytes and has `finder` read them; true if there are no more.
+    /// Has `finder` read the first `within` bytes, which are recorded; true if there are no more.
     pub(crate) async fn look<S: ClientStream>(
         &mut self,
         inbound: &mut Inbound<S>,
         finder: &mut Finder,
         within: usize,
     ) -> Result<bool, Stop> {
+        let mut left = within;
+        let mut read = |bytes: &[u8]| {
+            finder.read(bytes.get(..bytes.len().min(left)).unwrap_or_default());
+            left = left.saturating_sub(bytes.len());
+        };
         if self.recorded > 0 {
             let file = self.file.clone();
             let mut gathered = vec![0; usize::try_from(self.recorded).unwrap_or_default()];
             let job = move || file.read_exact_at(&mut gathered, 0).map(|()| gathered);
             match tokio::task::spawn_blocking(job).await {
-                Ok(Ok(gathered)) => finder.read(&gathered),
+                Ok(Ok(gathered)) => read(&gathered),
                 _ => return Err(Stop::Refuse(no_room())),
             }
         }
-        loop {
+        while self.recorded <= within as u64 {
             let Next::Piece(piece) = self.next_piece(inbound, None).await? else {
                 return Ok(true);
             };
-            if self.recorded >= within as u64 {
-                return Ok(false);
-            }
-            finder.read(inbound.bytes().get(..piece).unwrap_or_default());
+            read(inbound.bytes().get(..piece).unwrap_or_default());
             self.record(inbound, piece).await?;
             self.take(inbound, piece);
             if self.incomplete {
                 return Err(Stop::Refuse(no_room()));
             }
         }
+        Ok(false)
     }
 
     /// Blanks what `finder` finds in the recorded body, in place; true if there was any.

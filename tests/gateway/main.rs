@@ -39,8 +39,10 @@ mod moved; // a renamed portal, and who only says so
 mod oauth_urls; // where the secrets of an exchange travel
 mod peer; // which user's programs may call, and what is open to other machines
 mod php_oracle; // which credential PHP finds in what a client sends
+mod rules; // what a client may call, inside a batch too
 mod sdk; // libraries and tools as people install them
 mod secure; // TLS on the port of plain HTTP
+mod shown; // whose key a request shows, and where
 mod smoke; // a call, an expiry, a restart
 mod tls; // whom the gateway talks to
 mod twin; // a request that is sent again while it runs, or just after

@@ -126,6 +126,7 @@ async fn a_clients_own_credential_in_a_body_is_not_seen_by_the_portal() {
                 vec![
                     ("Content-Disposition: form-data; name=\"auth\"", "X"),
                     ("Content-Disposition: form-data; name=\"ap\"", "X"),
+                    ("C-own", "X"),
                 ],
             ),
         ] {

@@ -18,6 +18,7 @@
 pub mod browser;
 pub mod calls;
 pub mod chain;
+pub mod clients;
 pub mod connected;
 pub mod front;
 pub mod http;

@@ -12,7 +12,7 @@ pub(super) fn only(method: &[u8]) -> bool {
 }
 
 /// Last words of methods that read.
-const WORDS: &[&[u8]] = &[
+pub(super) const WORDS: &[&[u8]] = &[
     b"get",
     b"list",
     b"fields",
@@ -29,7 +29,7 @@ const WORDS: &[&[u8]] = &[
 ];
 
 /// Methods that read by other names.
-const METHODS: &[&[u8]] = &[
+pub(super) const METHODS: &[&[u8]] = &[
     b"access.name",
     b"app.info",
     b"calendar.event.get.nearby",
@@ -58,7 +58,7 @@ const METHODS: &[&[u8]] = &[
 ];
 
 /// Methods that do more than they say.
-const EXCEPT: &[&[u8]] = &[
+pub(super) const EXCEPT: &[&[u8]] = &[
     b"event.offline.get",           // takes the events out of the queue
     b"im.disk.folder.get",          // makes the folder
     b"im.v2.event.get",             // confirms what was read before

@@ -137,3 +137,12 @@ fn only_the_suffix_of_the_answer_is_no_part_of_a_method() {
         assert_eq!(Rules::bare(method.as_bytes()), bare.as_bytes(), "{method}");
     }
 }
+
+#[test]
+fn what_reads_is_documented_word_by_word() {
+    let text = include_str!("../../../docs/clients.md");
+    for name in [reads::WORDS, reads::METHODS, reads::EXCEPT].concat() {
+        let name = format!("`{}`", std::str::from_utf8(name).unwrap());
+        assert!(text.contains(&name), "{name} is not in docs/clients.md");
+    }
+}

@@ -66,7 +66,7 @@ impl Stage {
     }
 
     /// Who calls which portal, or the code and the text of the refusal.
-    fn outcome(&self, line: &str, fields: &str) -> Result<(String, String), (Kind, String)> {
+    fn outcome(&self, line: &str, fields: &str) -> Outcome {
         match self.admit(line, fields) {
             Ok(call) => {
                 let who = call.caller.client.as_ref().map_or("nobody", |client| &*client.name);
@@ -81,7 +81,10 @@ impl Stage {
     }
 }
 
-fn is(who: &str, portal: &str) -> Result<(String, String), (Kind, String)> {
+type Outcome = Result<(String, String), (Kind, String)>;
+
+#[expect(clippy::unnecessary_wraps, reason = "it stands beside what was found")]
+fn is(who: &str, portal: &str) -> Outcome {
     Ok((who.to_owned(), portal.to_owned()))
 }
 

@@ -45,7 +45,7 @@ impl Form {
             return None;
         }
         let value = self.raw.take(|raw| Some(decoded(raw)));
-        Some(Found::new(vec![self.start..at], meaning, value))
+        Some(Found::new([self.start..at].into(), meaning, value))
     }
 }
 

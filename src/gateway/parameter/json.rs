@@ -95,7 +95,7 @@ impl Json {
     }
 
     fn found(&mut self, start: usize, end: usize, meaning: Meaning) -> Found {
-        Found::new(vec![start..end], meaning, self.raw.take(text))
+        Found::new([start..end].into(), meaning, self.raw.take(text))
     }
 }
 
