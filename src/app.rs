@@ -219,7 +219,7 @@ impl App {
 
     async fn hang_up(&self, source: &Source) {
         match source {
-            Source::File(path) => self.reload(path.as_deref()).await,
+            Source::File(path) => Box::pin(self.reload(path.as_deref())).await,
             Source::Fixed => tracing::info!("SIGHUP: there is no configuration to reload"),
         }
     }
