@@ -61,7 +61,7 @@ async fn calls_and_look(gate: &Gate) {
     for entry in fs::read_dir(gate.setup().state()).unwrap().map(Result::unwrap) {
         if entry.file_name().to_string_lossy().starts_with("audit.db") {
             let mode = entry.metadata().unwrap().permissions().mode() & 0o7777;
-            assert_eq!(mode, 0o600, "{:?}", entry.file_name());
+            assert_eq!(mode, 0o600, "{}", entry.file_name().display());
             seen += 1;
         }
     }
