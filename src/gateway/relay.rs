@@ -178,7 +178,9 @@ impl<S: ClientStream> Relay<'_, S> {
         let pieces = batch.pieces.iter().take(batch.count);
         let pieces = pieces.map(|(start, end)| arrived.get(*start..*end).unwrap_or_default());
         if let Some(lead) = &mut self.lead {
-            pieces.clone().for_each(|piece| lead.record(piece));
+            for piece in pieces.clone() {
+                lead.record(piece);
+            }
             if let Some(goes_on) = lead.without_client() {
                 return goes_on;
             }

@@ -70,7 +70,9 @@ impl Mark {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
         }
-        body.iter().for_each(|part| hash.update(part));
+        for part in body {
+            hash.update(part);
+        }
         hash.finalize().into()
     }
 }

@@ -16,9 +16,9 @@ fn identity(number: usize) -> Identity {
     identity
 }
 
-fn first(twins: &Arc<Twins>, number: usize) -> Box<Lead> {
+fn first(twins: &Arc<Twins>, number: usize) -> Lead {
     match twins.join(identity(number)) {
-        Joined::First(lead) => lead,
+        Joined::First(lead) => *lead,
         other => panic!("{number} is not the first: {other:?}"),
     }
 }
@@ -31,7 +31,7 @@ fn reply() -> Reply {
 }
 
 /// The whole life of a first one that the portal answers.
-fn answer(mut lead: Box<Lead>, body: &[u8]) {
+fn answer(mut lead: Lead, body: &[u8]) {
     lead.sent();
     lead.record(body);
     lead.whole();
