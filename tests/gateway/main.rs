@@ -36,6 +36,7 @@ mod metrics; // what /metrics says of the request path
 mod moved; // a renamed portal, and who only says so
 mod oauth_urls; // where the secrets of an exchange travel
 mod php_oracle; // which credential PHP finds in what a client sends
+mod proxied; // the gateway as a proxy, and under other names
 mod smoke; // a call, an expiry, a restart
 mod tls; // whom the gateway talks to
 mod unix; // the listener that file modes protect
