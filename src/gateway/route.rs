@@ -4,6 +4,7 @@
 //! normalising first is not a method, so no path of a client ever reaches another page of the
 //! portal with the portal's token.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use crate::error::{Kind, Refusal};
@@ -76,11 +77,16 @@ impl<'b> Target<'b> {
         if let Some(name) = host.strip_suffix(".localhost") {
             return portals.by_name(name).ok_or_else(|| unknown(portals)).map(Some);
         }
-        if host == "localhost" || host.starts_with(|first: char| first.is_ascii_digit()) {
+        if host == "localhost" || is_ipv4(host) {
             return Ok(None);
         }
         Ok(portals.by_domain(host))
     }
+}
+
+/// An address, which is the gateway's own and no portal's name. Names may start with a digit.
+fn is_ipv4(host: &str) -> bool {
+    host.starts_with(|first: char| first.is_ascii_digit()) && host.parse::<Ipv4Addr>().is_ok()
 }
 
 /// A portal by its name, or by a domain that leads to it.

@@ -14,6 +14,7 @@ use crate::gateway::listener::Bound;
 use crate::portal::Portals;
 
 /// What the fields of a request say about where it comes from.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not states of one thing")]
 #[derive(Debug, Default)]
 pub(crate) struct Provenance<'b> {
     pub(crate) host: Option<&'b [u8]>,

@@ -39,6 +39,7 @@ mod moved; // a renamed portal, and who only says so
 mod oauth_urls; // where the secrets of an exchange travel
 mod peer; // which user's programs may call, and what is open to other machines
 mod php_oracle; // which credential PHP finds in what a client sends
+mod proxied; // the gateway as a proxy, and under other names
 mod rules; // what a client may call, inside a batch too
 mod sdk; // libraries and tools as people install them
 mod secure; // TLS on the port of plain HTTP

@@ -222,7 +222,7 @@ const REFUSED_CHUNKS: &[&str] = &[
     "\u{ff13}\r\na=1\r\n0\r\n\r\n",
     "\r\na=1\r\n0\r\n\r\n",
     ";x\r\na=1\r\n0\r\n\r\n",
-    "\0003\r\na=1\r\n0\r\n\r\n",
+    "\u{0}3\r\na=1\r\n0\r\n\r\n",
     "3\0\r\na=1\r\n0\r\n\r\n",
     "3;x=\0\r\na=1\r\n0\r\n\r\n",
     "3;x=\u{1}\r\na=1\r\n0\r\n\r\n",
