@@ -9,7 +9,7 @@ mod names;
 mod reload;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -148,7 +148,7 @@ impl App {
         reload::populate(&portals, &config, &means).await?;
         let admin_url = format!("http://{admin_address}/");
         let clients = clients::open(&store, &custody, &config).await?;
-        let rooms = (&portals, &custody, &clients);
+        let rooms = (&portals, &*custody, &*clients);
         let gate = Gate::open((&config, &state), &admin_url, &sockets, rooms)?;
         let Gate { gateway, certificates, scribe } = gate;
         let watched = (portals.clone(), custody.clone());
