@@ -140,14 +140,13 @@ impl App {
         let means = reload::Means { custody: &custody, registry: &*store, connector: &connector };
         reload::populate(&portals, &config, &means).await?;
         let admin_url = format!("http://{admin_address}/");
-        let spool = state.path().to_owned();
         let names = names::of(&config, &portals);
         let certificates = Certificates::new(state.path(), &config.gateway.tls, names)?;
         let certificates = Arc::new(certificates);
+        let spool = state.path().to_owned();
         let gateway =
             Gateway::new(config.gateway.clone(), portals.clone(), admin_url.clone(), spool);
-        let gateway = gateway.counting(custody.metrics().traffic().clone());
-        let gateway = Arc::new(gateway.showing(certificates.clone())?);
+        let gateway = counted_and_secured(gateway, &custody, &certificates)?;
         let watched = (portals.clone(), custody.clone());
         let alerts = Alerts::start(watched, &connector, config.alerts.clone(), &admin_url).await?;
         let config = Arc::new(ArcSwap::from_pointee(config));
@@ -168,6 +167,7 @@ impl App {
         };
         let pages = pages(&rooms, &config, &sockets)?;
         let workers = start_workers(&gateway, &sockets)?;
+        let kept = (portals.clone(), certificates.clone(), config.clone());
         let control =
             Control::bind(state.path()).await.map_err(system("opening the control socket"))?;
         let side_doors = vec![
@@ -177,11 +177,7 @@ impl App {
             tokio::spawn(connect.work_on_letters()),
         ];
         Ok(Self {
-            keeper: tokio::spawn(keeper::keep(keeper::Kept {
-                portals: portals.clone(),
-                certificates: certificates.clone(),
-                config: config.clone(),
-            })),
+            keeper: tokio::spawn(keeper::keep(kept)),
             certificates,
             addresses: sockets.iter().map(Bound::address).collect(),
             admin_url,
@@ -241,7 +237,7 @@ impl App {
 
     async fn hang_up(&self, source: &Source) {
         match source {
-            Source::File(path) => self.reload(path.as_deref()).await,
+            Source::File(path) => Box::pin(self.reload(path.as_deref())).await,
             Source::Fixed => tracing::info!("SIGHUP: there is no configuration to reload"),
         }
     }
@@ -319,6 +315,16 @@ fn pages(
     };
     let failed = |source| StartError::System { what: "drawing random numbers", source };
     Admin::new(means).map_err(failed)
+}
+
+/// What is counted goes to the operator's page, and TLS is spoken with `certificates`.
+fn counted_and_secured(
+    gateway: Gateway,
+    custody: &Custody,
+    certificates: &Arc<Certificates>,
+) -> Result<Arc<Gateway>, CaError> {
+    let gateway = gateway.counting(custody.metrics().traffic().clone());
+    gateway.showing(certificates.clone()).map(Arc::new)
 }
 
 /// One for each core.
