@@ -172,6 +172,7 @@ impl App {
         };
         let pages = pages(&rooms, &config, &sockets, Archive::of(state.path()))?;
         let workers = start_workers(&gateway, &sockets)?;
+        let kept = (portals.clone(), certificates.clone(), config.clone());
         let control =
             Control::bind(state.path()).await.map_err(system("opening the control socket"))?;
         let side_doors = vec![
@@ -181,11 +182,7 @@ impl App {
             tokio::spawn(connect.work_on_letters()),
         ];
         Ok(Self {
-            keeper: tokio::spawn(keeper::keep(keeper::Kept {
-                portals: portals.clone(),
-                certificates: certificates.clone(),
-                config: config.clone(),
-            })),
+            keeper: tokio::spawn(keeper::keep(kept)),
             certificates,
             addresses: sockets.iter().map(Bound::address).collect(),
             admin_url,

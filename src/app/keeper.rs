@@ -12,20 +12,14 @@ use crate::config::Config;
 use crate::portal::Portals;
 
 /// What it looks after.
-#[derive(Debug)]
-pub(super) struct Kept {
-    pub(super) portals: Arc<Portals>,
-    pub(super) certificates: Arc<Certificates>,
-    pub(super) config: Arc<ArcSwap<Config>>,
-}
+type Kept = (Arc<Portals>, Arc<Certificates>, Arc<ArcSwap<Config>>);
 
 /// How often it looks. What is due is decided by each credential; this is no refresh timer.
 const TICK: Duration = Duration::from_secs(5);
 
 /// Looks at every portal until it is aborted.
 #[expect(clippy::infinite_loop, reason = "aborted by whoever spawned it")]
-pub(super) async fn keep(kept: Kept) {
-    let Kept { portals, certificates, config } = kept;
+pub(super) async fn keep((portals, certificates, config): Kept) {
     let mut tick = tokio::time::interval(TICK);
     // After a suspend one look is as good as a hundred.
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

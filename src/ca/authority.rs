@@ -217,7 +217,7 @@ fn certify(
 fn new_name(now: OffsetDateTime) -> String {
     let host = rustix::system::uname();
     let host = host.nodename().to_string_lossy();
-    let host: String = host.chars().filter(|c| c.is_ascii_graphic()).take(HOST_MAX).collect();
+    let host: String = host.chars().filter(char::is_ascii_graphic).take(HOST_MAX).collect();
     format!("b24gate local CA ({host}, {})", day(now))
 }
 

@@ -30,8 +30,8 @@ impl Facts {
         let (_, certificate) = parse_x509_certificate(der).ok()?;
         let validity = certificate.validity();
         let at = |time: i64| OffsetDateTime::from_unix_timestamp(time).ok();
-        let names = certificate.subject().iter_common_name();
-        let name = names.filter_map(|name| name.as_str().ok()).next();
+        let mut names = certificate.subject().iter_common_name();
+        let name = names.find_map(|name| name.as_str().ok());
         Some(Self {
             name: name.unwrap_or_default().to_owned(),
             not_before: at(validity.not_before.timestamp())?,

@@ -243,6 +243,7 @@ fn many_at_once_make_one_authority() {
     for _ in 0..8 {
         let scene = Scene::new();
         let state = scene.state();
+        #[expect(clippy::needless_collect, reason = "all of them run before one is waited for")]
         let threads: Vec<_> = (0..8)
             .map(|_| {
                 let state = state.clone();

@@ -12,14 +12,14 @@ use super::trust::quoted;
 pub(super) fn run(state: &Path, pem: &str) -> Result<String, Failure> {
     let folder = Path::new(FOLDER);
     if !folder.is_dir() || !Path::new(UPDATE).exists() {
-        return Err(failed(format!(
+        return Err(failed(
             "this system does not keep certificates the way Debian does. Give it the one that \
              `b24gate ca --pem` prints: on Fedora and RHEL as a file in \
              /etc/pki/ca-trust/source/anchors, then update-ca-trust; on Arch with trust anchor; on \
              macOS with security add-trusted-cert -d -r trustRoot -k \
              /Library/Keychains/System.keychain; in an Alpine container with apk add \
-             ca-certificates first (then --install works)"
-        )));
+             ca-certificates first (then --install works)",
+        ));
     }
     if !rustix::process::geteuid().is_root() {
         return Err(failed(format!(
