@@ -7,7 +7,6 @@ use crate::client::{Clients, Key, Rules, Table};
 use crate::gateway::admit::Turned;
 use crate::portal::Portals;
 use crate::portal::tests::{Scene, config};
-use crate::store::Facts;
 
 /// A gateway with two portals, and clients made by [`Stage::client`].
 struct Stage {
@@ -23,7 +22,7 @@ impl Stage {
         let scene = Scene::new().await;
         let portals = Arc::new(Portals::default());
         for name in ["acme", "bolt"] {
-            portals.put(scene.portal(name, &format!("https://{name}.lan"), Facts::default()));
+            portals.put(scene.plain(name, &format!("https://{name}.lan")));
         }
         portals.set_default(default);
         let mut settings = Arc::into_inner(config("").gateway).unwrap();
