@@ -60,6 +60,11 @@ impl Scene {
         self.store.add(name, &grant, Seat::Active { keep_old: false }).await.unwrap();
     }
 
+    /// A portal that needs no credential, and of which nothing else is known.
+    pub(crate) fn plain(&self, name: &str, url: &str) -> Arc<Portal> {
+        self.portal(name, url, Facts::default())
+    }
+
     /// A portal that needs no credential.
     pub(crate) fn portal(&self, name: &str, url: &str, facts: Facts) -> Arc<Portal> {
         let webhook = Arc::new(IncomingWebhook { user_id: 1, secret: Secret::new("S-canary") });

@@ -8,7 +8,6 @@ use crate::gateway::admit::{Arrival, Turned};
 use crate::gateway::record::Note;
 use crate::portal::Portals;
 use crate::portal::tests::{Scene, config};
-use crate::store::Facts;
 
 /// A gateway with two portals, and clients made by [`Stage::client`].
 struct Stage {
@@ -24,7 +23,7 @@ impl Stage {
         let scene = Scene::new().await;
         let portals = Arc::new(Portals::default());
         for name in ["acme", "bolt"] {
-            portals.put(scene.portal(name, &format!("https://{name}.lan"), Facts::default()));
+            portals.put(scene.plain(name, &format!("https://{name}.lan")));
         }
         portals.set_default(default);
         let mut settings = Arc::into_inner(config("").gateway).unwrap();

@@ -45,7 +45,7 @@ impl Form {
             return None;
         }
         let value = self.raw.take(|raw| Some(decoded(raw)));
-        Some(Found::new([self.start..at].into(), meaning, value))
+        Some(Found::new(std::iter::once(self.start..at).collect(), meaning, value))
     }
 }
 

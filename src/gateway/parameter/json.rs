@@ -95,7 +95,7 @@ impl Json {
     }
 
     fn found(&mut self, start: usize, end: usize, meaning: Meaning) -> Found {
-        Found::new([start..end].into(), meaning, self.raw.take(text))
+        Found::new(std::iter::once(start..end).collect(), meaning, self.raw.take(text))
     }
 }
 
