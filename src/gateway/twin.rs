@@ -8,9 +8,9 @@
 //! What is known of an id, and how it changes:
 //!
 //! ```text
-//!   nothing ──the first comes──> waiting ──a byte may have left──> sent ──> ended ──10 s──> nothing
-//!      ^                            │                               │        answer or refusal
-//!      └──── the call has not run ──┴───────────────────────────────┘
+//!   nothing --the first comes--> waiting --a byte may have left--> sent --> ended --10 s--> nothing
+//!      ^                            |                               |        answer or refusal
+//!      +---- the call has not run --+-------------------------------+
 //! ```
 //!
 //! * **waiting, sent**: those that come now wait for the first one. Its client may hang up: the work
