@@ -1,9 +1,12 @@
 //! What is refused: every vector gets a clear 4xx, the portal never hears of it, and nothing of it is
-//! left on the connection. Browsers are in `hostile/browsers.rs`, answers in `hostile/fields.rs`.
+//! left on the connection. Browsers are in `hostile/browsers.rs`, answers in `hostile/fields.rs`, and
+//! the long list of raw requests in `hostile/vectors.rs`.
 
 mod browsers;
 mod fields;
 mod heads;
+mod hosts;
+mod pages;
 mod paths;
 mod vectors;
 
