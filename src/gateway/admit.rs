@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::client::Client;
 use crate::config;
 use crate::error::{Kind, Refusal};
 use crate::gateway::Gateway;
@@ -46,6 +47,8 @@ pub(crate) struct Call {
 pub(crate) struct Turned {
     pub(crate) refusal: Refusal,
     pub(crate) manner: Manner,
+    /// Who sends it, where that was found out.
+    pub(crate) client: Option<Arc<Client>>,
     pub(crate) request_id: Option<Vec<u8>>,
     /// Of the page that sends it, where the operator allows that.
     pub(crate) origin: Option<Box<str>>,
@@ -57,7 +60,7 @@ impl Turned {
     /// Of a request that could not even be read: the connection cannot be trusted any further.
     pub(crate) fn unread(refusal: Refusal) -> Self {
         let manner = Manner { xml: false, head_only: false, http10: false, close: true };
-        Self { refusal, manner, request_id: None, origin: None, preflight: None }
+        Self { refusal, manner, client: None, request_id: None, origin: None, preflight: None }
     }
 }
 
@@ -79,7 +82,9 @@ impl Gateway {
         let mut asked = Asked::read(&head);
         let mut manner = manner_of(&head, &asked);
         let settings = arrival.settings;
-        let admitted = self.call(&head, &mut asked, framing, &mut manner, arrival);
+        let mut client = None;
+        let means = (&mut manner, &mut client);
+        let admitted = self.call(&head, &mut asked, framing, means, arrival);
         admitted.map_err(|refusal| {
             // An unread body stands between this answer and the next request; so does doubt. Whose
             // program may not connect gets no further request.
@@ -91,7 +96,7 @@ impl Gateway {
             let asks = refusal.kind == Kind::VerbRefused && page.is_preflight;
             let fields = page.page_headers.unwrap_or_default();
             let preflight = (asks && origin.is_some()).then(|| cors::permitted(fields));
-            Turned { refusal, manner, request_id, origin, preflight }
+            Turned { refusal, manner, client, request_id, origin, preflight }
         })
     }
 
@@ -100,7 +105,7 @@ impl Gateway {
         head: &Head<'_, '_>,
         asked: &mut Asked<'_>,
         framing: Framing,
-        manner: &mut Manner,
+        (manner, known): (&mut Manner, &mut Option<Arc<Client>>),
         arrival: Arrival<'_>,
     ) -> Result<Call, Refusal> {
         let Arrival { settings, local_socket, peer, note } = arrival;
@@ -126,6 +131,7 @@ impl Gateway {
         };
         let caller = Caller { client, uid };
         note.called_by(&caller);
+        known.clone_from(&caller.client);
         let named = target.named(&self.portals, asked.portal, &host)?;
         let portal_is_named = named.is_some();
         let portal = if in_body {

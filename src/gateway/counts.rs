@@ -2,11 +2,35 @@
 
 use tokio::time::Instant;
 
+use crate::client::Client;
 use crate::error::{Kind, Refusal, Sign};
 use crate::gateway::admit::Call;
 use crate::gateway::answer::Timing;
 use crate::gateway::inbound::Inbound;
 use crate::metrics::Guard;
+
+/// Whom a refusal is counted with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum About<'a> {
+    /// A call of somebody to a portal.
+    Call(&'a Call),
+    /// A client, before there was a portal.
+    Client(&'a Client),
+    /// Nobody whom the gateway knows.
+    Nobody,
+}
+
+impl<'a> About<'a> {
+    /// A call, unless its portal is still a guess.
+    pub(crate) fn call(call: &'a Call) -> Self {
+        if call.settled().is_some() { Self::Call(call) } else { Self::Nobody }
+    }
+
+    /// A client, if there is one.
+    pub(crate) fn client(client: Option<&'a Client>) -> Self {
+        client.map_or(Self::Nobody, Self::Client)
+    }
+}
 
 impl<S> Inbound<S> {
     /// What the gateway itself has added before the portal's answer can go on: neither the portal,
@@ -27,11 +51,12 @@ impl<S> Inbound<S> {
     }
 
     /// A request that the gateway answers by itself.
-    pub(crate) fn count_refusal(&mut self, refusal: &Refusal, call: Option<&Call>) {
+    pub(crate) fn count_refusal(&mut self, refusal: &Refusal, about: About<'_>) {
         let (status, _) = refusal.kind.status();
-        match call {
-            Some(call) => call.count_answer(status),
-            None => self.tally.answered(status),
+        match about {
+            About::Call(call) => call.count_answer(status),
+            About::Client(client) => client.tally.unrouted(status),
+            About::Nobody => self.tally.answered(status),
         }
         if let Some(guard) = guard(refusal) {
             self.tally.rejected(guard);
