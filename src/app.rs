@@ -140,9 +140,7 @@ impl App {
         let means = reload::Means { custody: &custody, registry: &*store, connector: &connector };
         reload::populate(&portals, &config, &means).await?;
         let admin_url = format!("http://{admin_address}/");
-        let names = names::of(&config, &portals);
-        let certificates = Certificates::new(state.path(), &config.gateway.tls, names)?;
-        let certificates = Arc::new(certificates);
+        let certificates = certificates(&config, &portals, &state)?;
         let spool = state.path().to_owned();
         let gateway =
             Gateway::new(config.gateway.clone(), portals.clone(), admin_url.clone(), spool);
@@ -315,6 +313,16 @@ fn pages(
     };
     let failed = |source| StartError::System { what: "drawing random numbers", source };
     Admin::new(means).map_err(failed)
+}
+
+/// What clients that speak TLS are shown.
+fn certificates(
+    config: &Config,
+    portals: &Portals,
+    state: &StateDirectory,
+) -> Result<Arc<Certificates>, CaError> {
+    let names = names::of(config, portals);
+    Certificates::new(state.path(), &config.gateway.tls, names).map(Arc::new)
 }
 
 /// What is counted goes to the operator's page, and TLS is spoken with `certificates`.
