@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use crate::admin::{self, Admin, Readiness};
 use crate::alerts::Alerts;
 use crate::ca::{CaError, Certificates};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::connect::{Connect, Means};
 use crate::control::Control;
 use crate::credential::{Custody, OAuth};
@@ -142,8 +142,7 @@ impl App {
         let admin_url = format!("http://{admin_address}/");
         let certificates = certificates(&config, &portals, &state)?;
         let spool = state.path().to_owned();
-        let gateway =
-            Gateway::new(config.gateway.clone(), portals.clone(), admin_url.clone(), spool);
+        let gateway = (config.gateway.clone(), portals.clone(), admin_url.clone(), spool);
         let gateway = counted_and_secured(gateway, &custody, &certificates)?;
         let watched = (portals.clone(), custody.clone());
         let alerts = Alerts::start(watched, &connector, config.alerts.clone(), &admin_url).await?;
@@ -165,7 +164,6 @@ impl App {
         };
         let pages = pages(&rooms, &config, &sockets)?;
         let workers = start_workers(&gateway, &sockets)?;
-        let kept = (portals.clone(), certificates.clone(), config.clone());
         let control =
             Control::bind(state.path()).await.map_err(system("opening the control socket"))?;
         let side_doors = vec![
@@ -175,7 +173,7 @@ impl App {
             tokio::spawn(connect.work_on_letters()),
         ];
         Ok(Self {
-            keeper: tokio::spawn(keeper::keep(kept)),
+            keeper: keeper::start(&portals, &certificates, &config),
             certificates,
             addresses: sockets.iter().map(Bound::address).collect(),
             admin_url,
@@ -327,10 +325,11 @@ fn certificates(
 
 /// What is counted goes to the operator's page, and TLS is spoken with `certificates`.
 fn counted_and_secured(
-    gateway: Gateway,
+    (settings, portals, admin_url, spool): (Arc<config::Gateway>, Arc<Portals>, String, PathBuf),
     custody: &Custody,
     certificates: &Arc<Certificates>,
 ) -> Result<Arc<Gateway>, CaError> {
+    let gateway = Gateway::new(settings, portals, admin_url, spool);
     let gateway = gateway.counting(custody.metrics().traffic().clone());
     gateway.showing(certificates.clone()).map(Arc::new)
 }
