@@ -172,7 +172,6 @@ impl App {
         };
         let pages = pages(&rooms, &config, &sockets, Archive::of(state.path()))?;
         let workers = start_workers(&gateway, &sockets)?;
-        let kept = (portals.clone(), certificates.clone(), config.clone());
         let control =
             Control::bind(state.path()).await.map_err(system("opening the control socket"))?;
         let side_doors = vec![
@@ -182,7 +181,7 @@ impl App {
             tokio::spawn(connect.work_on_letters()),
         ];
         Ok(Self {
-            keeper: tokio::spawn(keeper::keep(kept)),
+            keeper: keeper::start(&portals, &certificates, &config),
             certificates,
             addresses: sockets.iter().map(Bound::address).collect(),
             admin_url,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::app::names;
@@ -11,15 +12,25 @@ use crate::ca::Certificates;
 use crate::config::Config;
 use crate::portal::Portals;
 
-/// What it looks after.
-type Kept = (Arc<Portals>, Arc<Certificates>, Arc<ArcSwap<Config>>);
+/// Starts to look after all of them.
+pub(super) fn start(
+    portals: &Arc<Portals>,
+    certificates: &Arc<Certificates>,
+    config: &Arc<ArcSwap<Config>>,
+) -> JoinHandle<()> {
+    tokio::spawn(keep(portals.clone(), certificates.clone(), config.clone()))
+}
 
 /// How often it looks. What is due is decided by each credential; this is no refresh timer.
 const TICK: Duration = Duration::from_secs(5);
 
 /// Looks at every portal until it is aborted.
 #[expect(clippy::infinite_loop, reason = "aborted by whoever spawned it")]
-pub(super) async fn keep((portals, certificates, config): Kept) {
+async fn keep(
+    portals: Arc<Portals>,
+    certificates: Arc<Certificates>,
+    config: Arc<ArcSwap<Config>>,
+) {
     let mut tick = tokio::time::interval(TICK);
     // After a suspend one look is as good as a hundred.
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -93,6 +93,7 @@ async fn two_commands_at_once_end_with_one_authority() {
     let portal = portal().await;
     let setup = Setup::new(&portal);
     setup.write();
+    #[expect(clippy::needless_collect, reason = "all of them run before one is waited for")]
     let started: Vec<_> = (0..4).map(|_| setup.begin(&["ca", "--pem"])).collect();
     let mut pems: Vec<_> = started
         .into_iter()

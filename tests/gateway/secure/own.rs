@@ -9,6 +9,9 @@ use super::client::{Tls, Trust};
 use crate::support::calls::{portal, profile, until};
 use crate::support::{Gate, Setup};
 
+/// Makes files of no use.
+type Spoil<'s> = &'s dyn Fn();
+
 const TLS: &str = "tls = { cert = \"tls.pem\", key = \"tls.key\" }";
 
 /// A certificate of the operator's, which is its own authority.
@@ -78,7 +81,6 @@ async fn files_that_cannot_be_used_are_named_with_what_is_wrong() {
     setup.write();
     let at = |name: &str| folder(&setup).join(name);
     let other = KeyPair::generate().unwrap().serialize_pem();
-    type Spoil<'s> = &'s dyn Fn();
     let spoils: [(&str, i32, Spoil<'_>); 7] = [
         ("tls.pem cannot be read", 2, &|| std::fs::remove_file(at("tls.pem")).unwrap()),
         ("tls.pem holds no certificate in PEM", 2, &|| std::fs::write(at("tls.pem"), "x").unwrap()),
