@@ -134,13 +134,12 @@ impl App {
         // Before anything says that the gateway is there: a signal that nobody listens to kills it.
         let signals = Signals::listen().map_err(system("waiting for signals"))?;
         // Addresses first: a second process on the same ports must not touch anything else.
-        let bind = |listen| Bound::bind(listen, config.gateway.socket_mode);
-        let sockets = config.gateway.listen.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+        let sockets = gate::bind(&config.gateway)?;
         let (admin, admin_address) = listen(config.admin.listen).await?;
         let (callback, callback_address) = listen(config.callback.listen).await?;
         let store = Arc::new(SqliteStore::open(&state, &config.store).await?);
         let origin = Origin::new(state.path(), &config.store)?;
-        let connector = Connector::new(None)?;
+        let connector = Connector::new(None)?.apart_from(gate::addresses(&sockets));
         let custody = Custody::new(store.clone(), OAuth::new(connector.clone()), Handle::current());
         let custody = Arc::new(custody);
         let portals = Arc::new(Portals::default());
@@ -149,8 +148,8 @@ impl App {
         let admin_url = format!("http://{admin_address}/");
         let clients = clients::open(&store, &custody, &config).await?;
         let rooms = (&portals, &*custody, &*clients);
-        let gate = Gate::open((&config, &state), &admin_url, &sockets, rooms)?;
-        let Gate { gateway, certificates, scribe } = gate;
+        let Gate { gateway, certificates, scribe } =
+            Gate::open((&config, &state), &admin_url, &sockets, rooms)?;
         let watched = (portals.clone(), custody.clone());
         let alerts = Alerts::start(watched, &connector, config.alerts.clone(), &admin_url).await?;
         let config = Arc::new(ArcSwap::from_pointee(config));
@@ -172,8 +171,8 @@ impl App {
         };
         let pages = pages(&rooms, &config, &sockets, Archive::of(state.path()))?;
         let workers = start_workers(&gateway, &sockets)?;
-        let control =
-            Control::bind(state.path()).await.map_err(system("opening the control socket"))?;
+        let control = Control::bind(state.path()).await;
+        let control = control.map_err(system("opening the control socket"))?;
         let side_doors = vec![
             tokio::spawn(control.serve(desk::desk(rooms))),
             tokio::spawn(pages.serve(admin)),

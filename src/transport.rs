@@ -8,11 +8,12 @@ mod public;
 
 use std::borrow::Cow;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -30,6 +31,8 @@ use crate::config::Endpoint;
 pub struct Connector {
     tls: TlsConnector,
     reach: Reach,
+    /// Where this process listens itself.
+    own: Arc<[SocketAddr]>,
 }
 
 /// Which addresses a connector dials.
@@ -50,6 +53,9 @@ pub enum TransportError {
     /// The host is not on the public internet, and this connector goes nowhere else.
     #[error("the name leads to an address of this machine or of a private network")]
     Private,
+    /// The gateway itself listens at the address.
+    #[error("the name leads back to the gateway itself")]
+    Itself,
     /// Nobody answers at the address.
     #[error("the connection is refused or unreachable")]
     Connect(#[source] io::Error),
@@ -129,19 +135,7 @@ pub fn today() -> String {
 
 /// The date in the Gregorian calendar, UTC: `2026-02-28`.
 fn date_of(time: SystemTime) -> String {
-    let days = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / 86_400);
-    // Years that begin in March end with the leap day, so that months have a regular length;
-    // counted from the March of the year 0, and 400 years have 146,097 days.
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let leaps = day_of_era / 1_460 + day_of_era / 146_096 - day_of_era / 36_524;
-    let year_of_era = (day_of_era - leaps) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = (month_from_march + 2) % 12 + 1;
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}")
+    time::OffsetDateTime::from(time).date().to_string()
 }
 
 impl Connector {
@@ -164,7 +158,8 @@ impl Connector {
                 .with_no_client_auth()
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { tls: TlsConnector::from(Arc::new(config)), reach: Reach::Anywhere })
+        let tls = TlsConnector::from(Arc::new(config));
+        Ok(Self { tls, reach: Reach::Anywhere, own: Arc::default() })
     }
 
     /// The same for hosts that no operator has named: refuses addresses of this machine and of
@@ -172,7 +167,19 @@ impl Connector {
     /// that leads elsewhere the second time gains nothing.
     #[must_use]
     pub fn public_only(&self) -> Self {
-        Self { tls: self.tls.clone(), reach: Reach::PublicOnly }
+        Self { reach: Reach::PublicOnly, ..self.clone() }
+    }
+
+    /// The same, which never connects to these addresses, because a gateway listens there: a name of a
+    /// portal that leads back to it would have it call itself until nothing is left.
+    #[must_use]
+    pub fn apart_from(self, own: Arc<[SocketAddr]>) -> Self {
+        Self { own, ..self }
+    }
+
+    /// The same, which trusts the roots in this file (PEM), too.
+    pub fn trusting(&self, roots: &Path) -> Result<Self, TransportError> {
+        Ok(Self { own: self.own.clone(), ..Self::new(Some(roots))? })
     }
 
     /// Connects within `limit`, which covers name, TCP and TLS together.
@@ -189,6 +196,9 @@ impl Connector {
 
     async fn connect_unbounded(&self, endpoint: &Endpoint) -> Result<Stream, TransportError> {
         let tcp = connect_tcp(endpoint, self.reach).await?;
+        if self.is_own(&tcp) {
+            return Err(TransportError::Itself);
+        }
         if !endpoint.tls {
             return Ok(Stream::Plain(tcp));
         }
@@ -196,6 +206,17 @@ impl Connector {
             .map_err(|error| TransportError::Name(io::Error::other(error)))?;
         let tls = self.tls.connect(name, tcp).await.map_err(TransportError::Tls)?;
         Ok(Stream::Tls(Box::new(tls)))
+    }
+}
+
+impl Connector {
+    /// Whether the other end is a listener of this very process.
+    fn is_own(&self, tcp: &TcpStream) -> bool {
+        let (Ok(there), Ok(here)) = (tcp.peer_addr(), tcp.local_addr()) else { return false };
+        self.own.iter().any(|own| {
+            let everywhere = own.ip().is_unspecified() && there.ip() == here.ip();
+            own.port() == there.port() && (own.ip() == there.ip() || everywhere)
+        })
     }
 }
 
@@ -315,6 +336,8 @@ const PER_ADDRESS: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {
+    use std::time::UNIX_EPOCH;
+
     use super::*;
 
     #[test]
@@ -335,7 +358,7 @@ mod tests {
         ] {
             assert_eq!(date(days), expected);
         }
-        assert_eq!(date_of(UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01");
+        assert_eq!(date_of(UNIX_EPOCH - Duration::from_secs(1)), "1969-12-31");
     }
 
     #[tokio::test]

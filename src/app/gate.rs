@@ -1,17 +1,32 @@
 //! The gateway's listener, put together from what the other rooms have ready for it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::app::{StartError, names};
 use crate::audit::{Audit, Scribe};
 use crate::ca::Certificates;
 use crate::client::Register;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::credential::Custody;
 use crate::gateway::Gateway;
-use crate::gateway::listener::Bound;
+use crate::gateway::listener::{BindError, Bound};
 use crate::portal::Portals;
 use crate::store::StateDirectory;
+
+/// Opens every socket of the configuration.
+pub(super) fn bind(settings: &config::Gateway) -> Result<Vec<Bound>, BindError> {
+    settings.listen.iter().map(|listen| Bound::bind(listen, settings.socket_mode)).collect()
+}
+
+/// Where clients connect by TCP.
+pub(super) fn addresses(sockets: &[Bound]) -> Arc<[SocketAddr]> {
+    let tcp = |socket: &Bound| match socket {
+        Bound::Tcp(_, address) => Some(*address),
+        Bound::Unix(..) => None,
+    };
+    sockets.iter().filter_map(tcp).collect()
+}
 
 /// The gateway, and what works for it beside the requests.
 #[derive(Debug)]

@@ -89,7 +89,7 @@ async fn make(
     let custody = means.custody;
     let connector = match &settings.ca_file {
         None => means.connector.clone(),
-        Some(path) => Connector::new(Some(path))?,
+        Some(path) => means.connector.trusting(path)?,
     };
     let remembered = record.as_ref().map_or_else(Remembered::default, |record| Remembered {
         inject: record.inject,

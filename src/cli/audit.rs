@@ -214,8 +214,8 @@ impl AuditOptions {
 pub(super) fn status(text: &str) -> Result<(u16, u16), String> {
     let wrong = || "is not a status; write it as 403 or 4xx".to_owned();
     let (digits, span) = match text.strip_suffix("xx") {
-        Some(digit) => (digit, 100),
-        None => (text, 1),
+        Some(digit) if digit.len() == 1 => (digit, 100),
+        _ => (text, 1),
     };
     let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
     let number = digits.parse::<u16>().ok().filter(|_| is_number).ok_or_else(wrong)?;

@@ -23,7 +23,7 @@ use crate::gateway::inbound::{Inbound, Stop};
 use crate::gateway::outgoing::Asked;
 use crate::gateway::parameter::decoded;
 use crate::gateway::parameter::{self, Finder};
-use crate::gateway::query::{Meaning, meaning, php_name};
+use crate::gateway::query::{Link, Meaning, meaning, php_name};
 use crate::gateway::route::{self, Api, Target};
 use crate::gateway::wire::ClientStream;
 use crate::gateway::{Gateway, batch};
@@ -267,20 +267,23 @@ pub(crate) fn forbidden(client: &Client, method: &[u8], place: &str) -> Refusal 
 /// `auth` before `access_token`, the last of several as for PHP; and whether it is a signed link,
 /// whose `auth` is none of ours.
 fn shown_in(query: &[u8]) -> (Option<Zeroizing<Vec<u8>>>, bool) {
-    let (mut auth, mut access_token, mut token) = (None, None, false);
+    let (mut auth, mut access_token, mut link) = (None, None, Link::default());
     for pair in query.split(|byte| *byte == b'&') {
         let value = || {
             let at = memchr::memchr(b'=', pair).map_or(pair.len(), |at| at + 1);
             Some(Zeroizing::new(decoded(pair.get(at..).unwrap_or_default())))
         };
         match meaning(pair) {
-            Meaning::Auth => auth = value(),
+            kind @ Meaning::Auth => {
+                link.note(kind, pair);
+                auth = value();
+            }
             Meaning::AccessToken => access_token = value(),
-            Meaning::Token => token = true,
+            kind @ Meaning::Token => link.note(kind, pair),
             Meaning::Credential | Meaning::Parameter => {}
         }
     }
-    let is_link = token && auth.is_some();
+    let is_link = link.is_signed();
     let shown = |text: &Zeroizing<Vec<u8>>| !text.is_empty();
     let auth = auth.filter(|auth| shown(auth) && !is_link);
     (auth.or_else(|| access_token.filter(shown)), is_link)

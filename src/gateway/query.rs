@@ -17,17 +17,16 @@ pub(crate) enum Carries {
 
 /// Appends `query` to `out` without credentials, with `<`, `>` and `"` escaped.
 pub(crate) fn forward(query: &[u8], out: &mut Vec<u8>) -> Carries {
-    let (mut credential, mut auth, mut token) = (false, false, false);
+    let (mut credential, mut link) = (false, Link::default());
     for pair in query.split(|byte| *byte == b'&') {
         match meaning(pair) {
-            Meaning::Auth => auth = true,
+            kind @ (Meaning::Auth | Meaning::Token) => link.note(kind, pair),
             Meaning::AccessToken | Meaning::Credential => credential = true,
-            Meaning::Token => token = true,
             Meaning::Parameter => {}
         }
     }
-    let is_link = auth && token;
-    if !credential && (is_link || !auth) {
+    let is_link = link.is_signed();
+    if !credential && (is_link || !link.has_auth) {
         escape(query, out);
         return if is_link { Carries::SignedLink } else { Carries::Parameters };
     }
@@ -69,6 +68,34 @@ pub(crate) enum Meaning {
     Credential,
     Token,
     Parameter,
+}
+
+/// What makes a query a signed link's: its last `auth` and its last `token`, which are the ones that
+/// count for PHP, are texts that say something.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Link {
+    has_auth: bool,
+    auth: bool,
+    token: bool,
+}
+
+impl Link {
+    /// Takes a pair of this meaning into account.
+    pub(crate) fn note(&mut self, kind: Meaning, pair: &[u8]) {
+        let (name, value) = pair.split_at(memchr::memchr(b'=', pair).unwrap_or(pair.len()));
+        let is_list = form_urlencoded::parse(name).any(|(name, _)| name.contains('['));
+        let says = value.len() > 1 && !is_list;
+        match kind {
+            Meaning::Auth => (self.has_auth, self.auth) = (true, says),
+            Meaning::Token => self.token = says,
+            Meaning::AccessToken | Meaning::Credential | Meaning::Parameter => {}
+        }
+    }
+
+    /// Whether it is one.
+    pub(crate) fn is_signed(self) -> bool {
+        self.auth && self.token
+    }
 }
 
 impl Meaning {
@@ -172,6 +199,12 @@ mod tests {
         assert_eq!(forward(link, &mut out), Carries::SignedLink);
         assert_eq!(out, link);
         check("token=disk%7Cx", "token=disk%7Cx");
+        for no_link in
+            ["auth=&token=x", "auth=A&token=", "auth=A&auth[]=b&token=x", "auth=A&%61uth=&token=x"]
+        {
+            let token = no_link.rsplit('&').next().unwrap();
+            check(no_link, token);
+        }
         out.clear();
         let query = b"access_token=KEY&auth=A&token=disk%7Cx&ap=y";
         assert_eq!(forward(query, &mut out), Carries::SignedLink);

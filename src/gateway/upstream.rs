@@ -285,6 +285,11 @@ fn unreachable(site: &Site, error: &TransportError) -> Refusal {
             Kind::PortalUnreachable,
             "the portal's host name leads to this machine or to a private network",
         ),
+        TransportError::Itself => Refusal::new(
+            Kind::PortalUnreachable,
+            "the portal's host name leads back to this gateway: an entry of the hosts file that is \
+             meant for tools must not be seen by the gateway",
+        ),
         TransportError::Connect(_) => {
             Refusal::new(Kind::PortalUnreachable, "the portal refuses connections")
         }

@@ -49,7 +49,7 @@ async fn f_60_a_panic_before_a_call_is_sent_is_a_500_and_other_connections_live_
     assert!(client.is_closed().await, "an answer to HEAD has no body");
 
     assert!(calls_of(&portal, "profile").is_empty());
-    assert_logged(&gate, "forward", "src/gateway.rs");
+    assert_logged(&gate, "forward", "src/gateway/exchange.rs");
     for _ in 0..2 {
         bystander.send(request("/rest/profile")).await;
         assert_eq!(bystander.answer().await.unwrap().status, 200);

@@ -137,3 +137,25 @@ async fn in_the_absolute_form_the_address_decides_and_a_host_may_be_missing() {
     }
     assert!(calls(&portal).is_empty());
 }
+
+#[tokio::test]
+async fn a_portal_whose_name_leads_back_to_the_gateway_is_told_so_and_the_call_goes_round_once() {
+    let portal = Sandbox::start(Options::default()).await.unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let own = format!("url = \"http://{free}\"\napp = \"main\"");
+    let setup = Setup::new(&portal).listen(&free.to_string()).only_portal(&own);
+    setup.keep(&[("acme", &portal.seed())], Seat::Active { keep_old: false }).await;
+    let gate = setup.start();
+    let answer = http::get(gate.address, "/rest/profile").await;
+    assert_eq!(answer.status, 502, "{}", answer.text());
+    let json = answer.json();
+    assert_eq!(json["error"], "GATEWAY_PORTAL_UNREACHABLE", "{json}");
+    assert_eq!(json["gateway"]["executed"], "no", "{json}");
+    let said = json["error_description"].as_str().unwrap();
+    assert!(said.contains("leads back to this gateway"), "{said}");
+    let metrics = http::get(gate.admin, "/metrics").await.text();
+    let requests = metrics.lines().filter(|line| line.starts_with("b24gate_requests_total{"));
+    let requests: Vec<_> = requests.collect();
+    assert_eq!(requests.len(), 1, "{requests:?}");
+    assert!(requests[0].ends_with(" 1"), "{requests:?}");
+}

@@ -81,6 +81,7 @@ pub(super) async fn send(
         RefreshFailure::unsent(match error {
             TransportError::Name(_) => "name",
             TransportError::Private => "private_address",
+            TransportError::Itself => "itself",
             TransportError::Connect(_) => "connect",
             TransportError::Timeout => "connect_timeout",
             TransportError::Tls(_) if error.date_fault().is_some() => "tls_date",

@@ -1,6 +1,9 @@
 //! Finds a secret in any bytes, also when something has encoded or turned it on the way.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
+
+use super::Run;
 
 /// One secret in all its disguises.
 #[derive(Debug)]
@@ -112,4 +115,18 @@ fn a_planted_secret_is_found_in_every_disguise_and_at_every_place() {
         let harmless = format!("{} {}", secret.get(1..).unwrap(), "0123456789abcdee".repeat(4));
         assert_eq!(needle.found_in(&Hay::new("", harmless.as_bytes())), None);
     }
+}
+
+/// Fails if any output of the run holds any of its secrets.
+pub(super) fn report(run: &Run) {
+    let mut leaks = BTreeSet::new();
+    for needle in run.needles() {
+        for hay in &run.outputs {
+            if let Some(form) = needle.found_in(hay) {
+                leaks.insert(format!("{} ({form}) in {}", needle.what, hay.from));
+            }
+        }
+    }
+    assert!(leaks.is_empty(), "{leaks:#?}");
+    assert!(run.kept > 200, "{} outputs", run.kept);
 }

@@ -310,11 +310,15 @@ async fn a_repetition_is_answered_by_another_worker_and_over_a_unix_socket() {
         assert_eq!(client.answer().await.unwrap().text(), "{\"result\":1}");
         open.push(client);
     }
-    let mut unix = tokio::net::UnixStream::connect(&path).await.unwrap();
-    unix.write_all(&add()).await.unwrap();
-    let mut answer = vec![0; 4096];
-    let length = unix.read(&mut answer).await.unwrap();
-    let answer = String::from_utf8_lossy(&answer[..length]);
-    assert!(answer.contains("X-B24-Replayed: request_id"), "{answer}");
     assert_eq!(script.requests(), 1);
+    // There the user is known, so that it is somebody else's request, once.
+    for repeated in [false, true] {
+        let mut unix = tokio::net::UnixStream::connect(&path).await.unwrap();
+        unix.write_all(&add()).await.unwrap();
+        let mut answer = vec![0; 4096];
+        let length = unix.read(&mut answer).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer[..length]);
+        assert_eq!(answer.contains("X-B24-Replayed: request_id"), repeated, "{answer}");
+        assert_eq!(script.requests(), 2);
+    }
 }

@@ -103,7 +103,6 @@ const LINES: &[&str] = &[
     "GET /rest/vector\r HTTP/1.1",
     "GET /rest/vector HTTP/1.1\r",
     "\u{feff}GET /rest/vector HTTP/1.1",
-    "\u{16}\u{3}\u{1} /rest/vector HTTP/1.1",
 ];
 
 const VERBS: &[&str] = &[
