@@ -137,8 +137,7 @@ impl App {
         let sockets = gate::bind(&config.gateway)?;
         let (admin, admin_address) = listen(config.admin.listen).await?;
         let (callback, callback_address) = listen(config.callback.listen).await?;
-        let store = Arc::new(SqliteStore::open(&state, &config.store).await?);
-        let origin = Origin::new(state.path(), &config.store)?;
+        let (store, origin) = open_store(&state, &config).await?;
         let connector = Connector::new(None)?.apart_from(gate::addresses(&sockets));
         let custody = Custody::new(store.clone(), OAuth::new(connector.clone()), Handle::current());
         let custody = Arc::new(custody);
@@ -171,8 +170,7 @@ impl App {
         };
         let pages = pages(&rooms, &config, &sockets, Archive::of(state.path()))?;
         let workers = start_workers(&gateway, &sockets)?;
-        let control = Control::bind(state.path()).await;
-        let control = control.map_err(system("opening the control socket"))?;
+        let control = control(&state).await?;
         let side_doors = vec![
             tokio::spawn(control.serve(desk::desk(rooms))),
             tokio::spawn(pages.serve(admin)),
@@ -303,6 +301,20 @@ async fn wait_for_exchanges(custody: &Custody, portals: &Portals) {
         );
         limit = REMIND;
     }
+}
+
+/// The store, and where it lies.
+async fn open_store(
+    state: &StateDirectory,
+    config: &Config,
+) -> Result<(Arc<SqliteStore>, Origin), StartError> {
+    let store = Arc::new(SqliteStore::open(state, &config.store).await?);
+    Ok((store, Origin::new(state.path(), &config.store)?))
+}
+
+/// Where commands reach this process.
+async fn control(state: &StateDirectory) -> Result<Control, StartError> {
+    Control::bind(state.path()).await.map_err(system("opening the control socket"))
 }
 
 /// What an operator sees of the rooms, and does there.
