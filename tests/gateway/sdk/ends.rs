@@ -4,7 +4,8 @@ use serde_json::json;
 
 use super::world::World;
 use super::*;
-use crate::support::calls::profile;
+use crate::support::calls::assert_refused;
+use crate::support::http;
 
 /// What becomes of a call that cannot succeed: how many requests the library makes in all, and
 /// words of what its user reads.
@@ -133,7 +134,9 @@ async fn is_told_of_a_dead_credential(library: &Library, expected: (u64, &str)) 
     let world = World::idle_for_an_hour(library).await;
     let control = world.portal.control();
     control.kill_chain();
-    assert_eq!(profile(&world.gate).await.status, 403);
+    let profile = format!("/rest/1/{}/profile", world.key);
+    let found_out = http::get(world.gate.address, &profile).await;
+    assert_refused(&found_out, 403, "GATEWAY_PORTAL_NOT_CONNECTED");
     control.clear_log();
     // The one that found it out is counted, too.
     let (requests, words) = expected;
@@ -167,13 +170,24 @@ async fn is_told_of_a_page(library: &Library, expected: (u64, &str)) {
 impl World {
     /// The library's user is told, in these words, after so many requests, and the library ends.
     async fn fails(&self, library: &Library, (requests, words): (u64, &str), when: &str) {
-        let taken = self.run(library, &["call"]).await;
-        let said = taken[0].result.to_string();
-        assert!(!taken[0].ok, "{} {when}: {said}", library.name);
-        assert!(said.contains(words), "{} {when}: {said}", library.name);
-        for word in ["expired_token", "invalid_token"] {
-            assert!(!said.contains(word), "{} {when}: {said}", library.name);
-        }
+        self.is_told(library, ("call", words), when).await;
         self.assert_requests(requests, &format!("{} {when}", library.name)).await;
+    }
+
+    /// The library's user is told of this step, in these words and more, and the library ends.
+    pub(super) async fn is_told(
+        &self,
+        library: &Library,
+        (step, words): (&str, &str),
+        when: &str,
+    ) -> String {
+        let taken = self.run(library, &[step]).await;
+        let said = taken[0].result.to_string();
+        let named = format!("{} {when}, {step}: {said}", library.name);
+        assert!(!taken[0].ok && said.contains(words), "{named}");
+        for word in ["expired_token", "invalid_token"] {
+            assert!(!said.contains(word), "{named}");
+        }
+        said
     }
 }
