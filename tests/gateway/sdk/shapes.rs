@@ -130,12 +130,11 @@ impl World {
     /// Follows whatever it is sent after, as most tools do.
     async fn curl(&self, arguments: &[&str]) -> Seen {
         let gate = format!("localhost:{}", self.gate.address.port());
-        let portal = self.portal.seed().portal_url;
         let mut command = Command::new("curl");
         command.args(["--silent", "--show-error", "--location", "--max-time", "30"]);
         command.args(["--dump-header", "-", "-w", "\n%{http_code} %{num_redirects}"]);
         for argument in arguments {
-            let argument = argument.replace("GATE", &gate).replace("PORTAL", &portal);
+            let argument = argument.replace("GATE", &gate).replace("PORTAL", &self.portal_url);
             command.arg(argument.replace("KEY", &self.key));
         }
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).stdin(Stdio::null());

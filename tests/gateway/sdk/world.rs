@@ -18,6 +18,8 @@ use crate::support::{Gate, Setup, http, repository};
 pub(super) struct World {
     pub(super) portal: Sandbox,
     pub(super) gate: Gate,
+    /// Where the portal was when the gateway was told of it.
+    pub(super) portal_url: String,
     /// What the library shows to be let in: the key of the client `tools`.
     pub(super) key: String,
     /// The file with the authority to trust, where the gateway is called by https.
@@ -66,7 +68,7 @@ impl World {
         let gate = Gate::connected(setup, seed);
         let key = client_key(&gate, "tools", &[]);
         let authority = library.secure.then(|| authority_of(&gate));
-        Self { portal, gate, key, authority }
+        Self { portal, gate, portal_url: seed.portal_url.clone(), key, authority }
     }
 
     /// Runs some steps of a library's program to its end.
