@@ -40,6 +40,7 @@ fn a_path_names_the_portal_where_the_key_does_not_lead_to_one() {
         "domain=\"beta.localhost:8024\"",
         "fromWebhookUrl(\"https://beta.localhost:8024/rest/1/abcdefghij012345\")",
         "beta stands for the one to call",
+        "127.0.0.1 beta.localhost\n",
     ] {
         assert!(told.contains(line), "{line} is missing in\n{told}");
     }

@@ -67,7 +67,9 @@ impl Place {
             writeln!(
                 text,
                 "It may call several portals, and none of them is the default: {portal} stands for \
-                 the one to call.\n"
+                 the one to call.\nA client of one portal (--portal NAME) does not have to name it. \
+                 Where {portal}.localhost is not\nfound, /etc/hosts needs the line: 127.0.0.1 \
+                 {portal}.localhost\n"
             )
             .unwrap_or_default();
         }

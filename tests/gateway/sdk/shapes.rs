@@ -126,6 +126,19 @@ async fn every_known_shape_of_a_request_gets_json_that_says_what_is_wrong() {
     assert_eq!((world.calls().len(), asked.len()), (0, 1), "one finds it out, for all: {asked:#?}");
 }
 
+#[tokio::test]
+async fn no_shape_of_a_request_is_let_in_by_a_key_that_is_nobodys() {
+    let world = World::of_a_stranger(&CREST_WEBHOOK).await;
+    for (shape, arguments) in SHAPES {
+        let seen = world.curl(arguments).await;
+        assert_eq!((seen.status, seen.redirects), (403, 0), "{shape}: {seen:?}");
+        assert_eq!(seen.json()["error"], "GATEWAY_KEY_REFUSED", "{shape}");
+        assert!(!seen.body.contains(&world.key), "{shape}: {seen:?}");
+    }
+    world.assert_refused(SHAPES.len() as u64, "of every shape").await;
+    assert_eq!(world.portal.control().log().len(), 0);
+}
+
 impl World {
     /// Follows whatever it is sent after, as most tools do.
     async fn curl(&self, arguments: &[&str]) -> Seen {
