@@ -57,8 +57,12 @@ impl Gateway {
         };
         if call.ask != Ask::Nothing {
             // Boxed: this future is part of every request, and few get here.
-            Box::pin(self.ask(inbound, call, &mut body, settings)).await?;
-            inbound.note.reaches(&call.portal);
+            let asked = Box::pin(self.ask(inbound, call, &mut body, settings)).await;
+            // A call that is refused here was for this portal, too, once it is known whose it is.
+            if let Some(portal) = call.settled() {
+                inbound.note.reaches(portal);
+            }
+            asked?;
         }
         if let Some(form) = call.head.take_form() {
             body = Body::of(form);

@@ -5,8 +5,8 @@
  *     php php_calls.php CLIENT ADDRESS KEY STEP...
  *
  * CLIENT is one of those at the end of this file; the requests have the shape of the tools they are
- * named after. STEP is call, list, batch, multipart or renewals. One JSON line per step, with what
- * a tool would show its user.
+ * named after. STEP is call, list, batch, add, batch_add, multipart or renewals. One JSON line per
+ * step, with what a tool would show its user.
  */
 
 // Standard output is for the JSON lines alone.
@@ -108,6 +108,13 @@ function steps($call, $address, $key)
         'batch' => function () use ($call) {
             $cmd = array('me' => 'user.current', 'deals' => 'crm.deal.list?' . http_build_query(array('start' => 0)));
             $pick = fn ($it) => array($it['result']['me']['NAME'], count($it['result']['deals']));
+            return found($call('batch', array('halt' => 0, 'cmd' => $cmd)), $pick);
+        },
+        'add' => fn () => $call('crm.deal.add', array('fields' => array('TITLE' => 'new'))),
+        'batch_add' => function () use ($call) {
+            $add = http_build_query(array('fields' => array('TITLE' => 'new')));
+            $cmd = array('me' => 'user.current', 'deal' => "crm.deal.add?$add");
+            $pick = fn ($it) => $it['result']['deal'];
             return found($call('batch', array('halt' => 0, 'cmd' => $cmd)), $pick);
         },
         'multipart' => fn () => multipart($address, $key),

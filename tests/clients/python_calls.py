@@ -2,7 +2,8 @@
 
     python python_calls.py CLIENT ADDRESS KEY STEP...
 
-ADDRESS is where the gateway listens, such as http://localhost:8024; STEP is call, list or batch.
+ADDRESS is where the gateway listens, such as http://localhost:8024; STEP is call, list or
+batch; of some also add and batch_add.
 One JSON line per step, with what the library answered or what it said when it failed. Where
 CLOCK_RATE is set, pauses of asyncio pass so many times as fast.
 """
@@ -130,10 +131,19 @@ def of_b24pysdk(client):
         result = client.call_batch(calls).result.result
         return [result["me"]["NAME"], len(result["deals"])]
 
+    def add():
+        return client.crm.deal.add(fields={"TITLE": "new"})
+
+    def batch_add():
+        calls = {"me": client.user.current(), "deal": add()}
+        return client.call_batch(calls).result.result["deal"]
+
     return {
         "call": lambda: client.user.current().result["NAME"],
         "list": lambda: deals_of(client.crm.deal.list(filter={">ID": 0}).as_list().result),
         "batch": batch,
+        "add": lambda: add().result,
+        "batch_add": batch_add,
     }
 
 

@@ -5,8 +5,8 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 
-use crate::support::calls::{portal, profile};
-use crate::support::http;
+use crate::support::calls::{assert_refused, calls_of, portal, profile, request};
+use crate::support::http::{self, Client};
 use crate::support::{Gate, Setup};
 
 const SECTION: &str = "[clients.erp]\nportals = [\"acme\"]\nmethods = [\"crm.*\", \"profile\"]\n";
@@ -225,6 +225,87 @@ async fn the_page_and_the_api_show_clients_without_their_keys() {
     assert_eq!(api["clients"][1]["name"], "report", "{api}");
     assert_eq!(api["clients"][1]["calls"], 0, "{api}");
     assert!(!page.contains(&key) && !api.to_string().contains(&key));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_was_taken_away_is_refused_on_the_connection_that_it_opened() {
+    let portal = portal().await;
+    let gate = Gate::before(&portal);
+    let (setup, mut client) = (gate.setup(), Client::connect(gate.address).await);
+    let first = key(setup, &["client", "add", "tools"]);
+    let first = request(&format!("/rest/1/{first}/profile"));
+    client.send(&first).await;
+    assert_eq!(client.answer().await.unwrap().status, 200);
+
+    let second = key(setup, &["client", "rotate", "tools"]);
+    let second = request(&format!("/rest/1/{second}/profile"));
+    client.send(&first).await;
+    assert_refused(&client.answer().await.unwrap(), 403, "GATEWAY_KEY_REFUSED");
+    client.send(&second).await;
+    assert_eq!(client.answer().await.unwrap().status, 200);
+
+    done(setup, &["client", "remove", "tools"]);
+    for _ in 0..2 {
+        client.send(&second).await;
+        assert_refused(&client.answer().await.unwrap(), 403, "GATEWAY_KEY_REFUSED");
+    }
+    assert_eq!(calls_of(&portal, "profile").len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_are_counted_and_noted_under_the_name_of_their_client() {
+    let portal = portal().await;
+    let gate = Gate::before(&portal);
+    let tools = key(gate.setup(), &["client", "add", "tools", "--read-only"]);
+    let nobodys: String = tools.chars().rev().collect();
+    for (target, body, status) in [
+        (format!("/rest/1/{tools}/profile"), String::new(), 200),
+        ("/rest/profile".to_owned(), format!("auth={tools}"), 200),
+        ("/rest/profile".to_owned(), String::new(), 200),
+        (format!("/rest/1/{tools}/crm.deal.add"), String::new(), 403),
+        ("/rest/batch".to_owned(), format!("auth={tools}&cmd[a]=crm.deal.add"), 403),
+        (format!("/rest/1/{nobodys}/profile"), String::new(), 403),
+    ] {
+        let form = "application/x-www-form-urlencoded";
+        let answer = http::post(gate.address, &target, form, body.as_bytes()).await;
+        assert_eq!(answer.status, status, "{target} {body}: {}", answer.text());
+    }
+    let noted = noted(gate.setup(), 6);
+    let by = |at: usize| {
+        let word = |name: &str| noted[at][name].as_str().unwrap_or("-");
+        (word("client"), word("portal"), word("method"), word("code"))
+    };
+    let forbidden = "GATEWAY_METHOD_FORBIDDEN";
+    assert_eq!([by(0), by(1)], [("tools", "acme", "profile", "-"); 2]);
+    assert_eq!(by(2), ("-", "acme", "profile", "-"));
+    assert_eq!(by(3), ("tools", "acme", "crm.deal.add", forbidden));
+    assert_eq!(by(4), ("tools", "acme", "batch", forbidden));
+    assert_eq!(by(5), ("-", "-", "profile", "GATEWAY_KEY_REFUSED"));
+    // What is noted of a call is noted after it is counted.
+    let page = http::get(gate.admin, "/metrics").await.text();
+    let counted = |client: &str, status: u16| {
+        let labels = format!("client=\"{client}\",status=\"{status}\"}} ");
+        let lines = page.lines().filter(|line| line.starts_with("b24gate_requests_total{"));
+        let counts = lines.filter_map(|line| line.split_once(&labels)?.1.parse::<u64>().ok());
+        counts.sum::<u64>()
+    };
+    assert_eq!((counted("tools", 200), counted("tools", 403)), (2, 2), "{page}");
+    assert_eq!((counted("anonymous", 200), counted("anonymous", 403)), (1, 1), "{page}");
+    let served = "b24gate_requests_total{portal=\"acme\",client=\"tools\",status=\"200\"} 2";
+    assert!(page.contains(served), "{page}");
+}
+
+/// What `b24gate audit` tells of so many calls, once they are there.
+fn noted(setup: &Setup, count: usize) -> Vec<Value> {
+    for _ in 0..400 {
+        let output = setup.command(&["audit", "--json"], "");
+        let text = String::from_utf8(output.stdout).unwrap();
+        if text.lines().count() >= count {
+            return text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    panic!("there are never {count} calls");
 }
 
 /// SIGHUP, and that it was heard for the `times`th time.

@@ -6,6 +6,8 @@
 //! something is not installed, `scripts/test` installs it.
 
 mod ends;
+mod pasted;
+mod refused;
 mod shapes;
 mod unnoticed;
 mod world;

@@ -19,7 +19,7 @@ fn every_tool_gets_its_line() {
         "access_token    abcdefghij012345\n",
         "Authorization: Bearer abcdefghij012345\n",
         "Bitrix(\"http://localhost:8024/rest/1/abcdefghij012345/\")",
-        "BitrixWebhook(domain=\"localhost:8024\", auth_token=\"1/abcdefghij012345\")   # REQUESTS_CA_BUNDLE",
+        "BitrixWebhook(domain=\"localhost:8024\", webhook_token=\"1/abcdefghij012345\")   # REQUESTS_CA_BUNDLE",
         "B24Hook.fromWebhookUrl(\"https://localhost:8024/rest/1/abcdefghij012345\")   // NODE_EXTRA_CA_CERTS",
         "define('C_REST_WEB_HOOK_URL', 'http://localhost:8024/rest/1/abcdefghij012345/');",
         "['client_endpoint' => 'http://localhost:8024/rest/', 'access_token' => 'abcdefghij012345']",
@@ -38,7 +38,9 @@ fn a_path_names_the_portal_where_the_key_does_not_lead_to_one() {
         "http://localhost:8024/beta/rest/1/abcdefghij012345/\n",
         "client_endpoint http://localhost:8024/beta/rest/\n",
         "domain=\"beta.localhost:8024\"",
+        "fromWebhookUrl(\"https://beta.localhost:8024/rest/1/abcdefghij012345\")",
         "beta stands for the one to call",
+        "127.0.0.1 beta.localhost\n",
     ] {
         assert!(told.contains(line), "{line} is missing in\n{told}");
     }

@@ -67,7 +67,9 @@ impl Place {
             writeln!(
                 text,
                 "It may call several portals, and none of them is the default: {portal} stands for \
-                 the one to call.\n"
+                 the one to call.\nA client of one portal (--portal NAME) does not have to name it. \
+                 Where {portal}.localhost is not\nfound, /etc/hosts needs the line: 127.0.0.1 \
+                 {portal}.localhost\n"
             )
             .unwrap_or_default();
         }
@@ -124,7 +126,7 @@ impl Place {
             }
         };
         let hook = format!("{host}{prefix}/rest/1/{key}");
-        // This one takes a host and no path.
+        // These take a host, and no path before `/rest/`.
         let domain = self.portal.as_ref().map_or_else(
             || host.clone(),
             |portal| {
@@ -137,12 +139,14 @@ impl Place {
             (
                 "b24pysdk",
                 format!(
-                    r#"BitrixWebhook(domain="{domain}", auth_token="1/{key}")   # REQUESTS_CA_BUNDLE"#
+                    r#"BitrixWebhook(domain="{domain}", webhook_token="1/{key}")   # REQUESTS_CA_BUNDLE"#
                 ),
             ),
             (
                 "b24jssdk",
-                format!(r#"B24Hook.fromWebhookUrl("https://{hook}")   // NODE_EXTRA_CA_CERTS"#),
+                format!(
+                    r#"B24Hook.fromWebhookUrl("https://{domain}/rest/1/{key}")   // NODE_EXTRA_CA_CERTS"#
+                ),
             ),
             ("CRest", format!("define('C_REST_WEB_HOOK_URL', 'http://{hook}/');")),
             (

@@ -6,8 +6,8 @@
  *
  * The libraries are looked for where the program is called: a link to it stands beside their
  * `node_modules`. ADDRESS is where the gateway listens, such as https://localhost:8024; STEP is call,
- * list or batch. One JSON line per step, with what the library answered or what it said when it
- * failed.
+ * list or batch, of b24jssdk also add and batch_add. One JSON line per step, with what the library
+ * answered or what it said when it failed.
  */
 
 import { B24Hook, B24OAuth } from '@bitrix24/b24jssdk'
@@ -83,9 +83,17 @@ function ofB24jssdk(b24) {
       const options = { isHaltOnError: true, returnAjaxResult: false }
       const { me, deals } = data(await batch.make({ calls, options }))
       return [me.NAME, deals.length]
+    },
+    add: async () => data(await call.make({ method: 'crm.deal.add', params: added })).result,
+    batch_add: async () => {
+      const calls = { me: ['user.current', {}], deal: ['crm.deal.add', added] }
+      const options = { isHaltOnError: true, returnAjaxResult: false }
+      return data(await batch.make({ calls, options })).deal
     }
   }
 }
+
+const added = { fields: { TITLE: 'new' } }
 
 /** The number of deals; one that comes twice or not at all is a page that went wrong. */
 function dealsOf(deals) {

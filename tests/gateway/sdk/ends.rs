@@ -4,7 +4,8 @@ use serde_json::json;
 
 use super::world::World;
 use super::*;
-use crate::support::calls::profile;
+use crate::support::calls::assert_refused;
+use crate::support::http;
 
 /// What becomes of a call that cannot succeed: how many requests the library makes in all, and
 /// words of what its user reads.
@@ -17,6 +18,8 @@ struct Ends {
     limited: (u64, &'static str),
     /// The portal answers with a page, status 500.
     page: (u64, &'static str),
+    /// How many of those requests the portal has heard of.
+    heard: u64,
 }
 
 #[tokio::test]
@@ -27,6 +30,7 @@ async fn fast_bitrix24_gives_up_after_eleven_requests_and_at_once_without_a_cred
         unreachable: (11, eleven),
         limited: (11, eleven),
         page: (11, eleven),
+        heard: 11,
     };
     ends_as(&FAST_BITRIX24, &ends).await;
 }
@@ -39,6 +43,7 @@ async fn fast_bitrix24_with_tokens_of_its_own_does_not_ask_for_them_in_a_loop() 
         unreachable: (11, eleven),
         limited: (11, eleven),
         page: (11, eleven),
+        heard: 11,
     };
     ends_as(&FAST_BITRIX24_TOKEN_FUNC, &ends).await;
 }
@@ -50,6 +55,7 @@ async fn b24pysdk_says_what_the_gateway_says_and_repeats_only_what_is_limited() 
         unreachable: (1, "the portal refuses connections"),
         limited: (3, "BitrixAPIQueryLimitExceeded"),
         page: (1, "JSON"),
+        heard: 1,
     };
     tokio::join!(ends_as(&B24PYSDK, &ends), ends_as(&B24PYSDK_OAUTH, &ends));
 }
@@ -61,6 +67,7 @@ async fn small_python_libraries_end_with_one_request() {
         unreachable: (1, "HTTP error: 502"),
         limited: (1, "HTTP error: 503"),
         page: (1, "HTTP error: 500"),
+        heard: 1,
     };
     ends_as(&BITRIX24_REST, &status).await;
     let answer = Ends {
@@ -68,6 +75,7 @@ async fn small_python_libraries_end_with_one_request() {
         unreachable: (1, "the portal refuses connections"),
         limited: (1, "QUERY_LIMIT_EXCEEDED"),
         page: (1, "JSONDecodeError"),
+        heard: 1,
     };
     ends_as(&PYBITRIX24, &answer).await;
 }
@@ -84,6 +92,8 @@ async fn b24jssdk_ends_after_three_requests_and_at_once_without_a_credential() {
         unreachable: (3, "the portal refuses connections"),
         limited: (3, "QUERY_LIMIT_EXCEEDED"),
         page: (3, "status code 500"),
+        // It repeats a call with the id of the first, whose answer it gets.
+        heard: 1,
     };
     ends_as(&B24JSSDK_HOOK, &ends).await;
 }
@@ -95,14 +105,21 @@ async fn b24jssdk_with_tokens_of_its_own_ends_without_renewing_them() {
         unreachable: (3, "the portal refuses connections"),
         limited: (3, "QUERY_LIMIT_EXCEEDED"),
         page: (3, "status code 500"),
+        // It repeats a call with the id of the first, whose answer it gets.
+        heard: 1,
     };
     ends_as(&B24JSSDK_OAUTH, &ends).await;
 }
 
 #[tokio::test]
 async fn bitrix_of_2bad_ends_after_three_requests_and_at_once_without_a_credential() {
-    let ends =
-        Ends { dead: (1, "403"), unreachable: (3, "502"), limited: (3, "503"), page: (3, "500") };
+    let ends = Ends {
+        dead: (1, "403"),
+        unreachable: (3, "502"),
+        limited: (3, "503"),
+        page: (3, "500"),
+        heard: 3,
+    };
     ends_as(&BITRIX_2BAD, &ends).await;
 }
 
@@ -113,6 +130,7 @@ async fn php_tools_of_every_shape_end_with_one_request() {
         unreachable: (1, "the portal refuses connections"),
         limited: (1, "QUERY_LIMIT_EXCEEDED"),
         page: (1, "no_json: 500"),
+        heard: 1,
     };
     ends_as(&CREST_WEBHOOK, &ends).await;
     ends_as(&CREST_OAUTH, &ends).await;
@@ -125,7 +143,7 @@ async fn ends_as(library: &Library, ends: &Ends) {
         is_told_of_a_dead_credential(library, ends.dead),
         is_told_of_an_unreachable_portal(library, ends.unreachable),
         is_told_of_a_limit(library, ends.limited),
-        is_told_of_a_page(library, ends.page),
+        is_told_of_a_page(library, ends.page, ends.heard),
     );
 }
 
@@ -133,7 +151,9 @@ async fn is_told_of_a_dead_credential(library: &Library, expected: (u64, &str)) 
     let world = World::idle_for_an_hour(library).await;
     let control = world.portal.control();
     control.kill_chain();
-    assert_eq!(profile(&world.gate).await.status, 403);
+    let profile = format!("/rest/1/{}/profile", world.key);
+    let found_out = http::get(world.gate.address, &profile).await;
+    assert_refused(&found_out, 403, "GATEWAY_PORTAL_NOT_CONNECTED");
     control.clear_log();
     // The one that found it out is counted, too.
     let (requests, words) = expected;
@@ -156,24 +176,35 @@ async fn is_told_of_a_limit(library: &Library, expected: (u64, &str)) {
     assert!(world.calls().len() as u64 <= expected.0, "{}", library.name);
 }
 
-async fn is_told_of_a_page(library: &Library, expected: (u64, &str)) {
+async fn is_told_of_a_page(library: &Library, expected: (u64, &str), heard: u64) {
     let world = World::new(library).await;
     let page = json!({"portal": {"mode": "html", "status": 500}});
     world.portal.control().fault(&page).await.unwrap();
     world.fails(library, expected, "when a page comes").await;
-    assert_eq!(world.calls().len() as u64, expected.0, "{}: passed through", library.name);
+    assert_eq!(world.calls().len() as u64, heard, "{}: passed through", library.name);
 }
 
 impl World {
     /// The library's user is told, in these words, after so many requests, and the library ends.
     async fn fails(&self, library: &Library, (requests, words): (u64, &str), when: &str) {
-        let taken = self.run(library, &["call"]).await;
-        let said = taken[0].result.to_string();
-        assert!(!taken[0].ok, "{} {when}: {said}", library.name);
-        assert!(said.contains(words), "{} {when}: {said}", library.name);
-        for word in ["expired_token", "invalid_token"] {
-            assert!(!said.contains(word), "{} {when}: {said}", library.name);
-        }
+        self.is_told(library, ("call", words), when).await;
         self.assert_requests(requests, &format!("{} {when}", library.name)).await;
+    }
+
+    /// The library's user is told of this step, in these words and more, and the library ends.
+    pub(super) async fn is_told(
+        &self,
+        library: &Library,
+        (step, words): (&str, &str),
+        when: &str,
+    ) -> String {
+        let taken = self.run(library, &[step]).await;
+        let said = taken[0].result.to_string();
+        let named = format!("{} {when}, {step}: {said}", library.name);
+        assert!(!taken[0].ok && said.contains(words), "{named}");
+        for word in ["expired_token", "invalid_token"] {
+            assert!(!said.contains(word), "{named}");
+        }
+        said
     }
 }

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use super::world::{World, client_key};
+use super::world::World;
 use super::*;
 
 /// What a curl has seen.
@@ -87,9 +87,9 @@ async fn every_known_shape_of_a_request_gets_a_whole_page_of_the_list() {
             assert_eq!(first, (&json!(120), &json!("1"), &json!(50)), "{shape} {state}");
         }
     }
-    let key = client_key(&world.gate);
-    let told = world.calls().into_iter().map(|call| format!("{} {:?}", call.target, call.headers));
-    let told: Vec<_> = told.filter(|told| told.contains(key)).collect();
+    let calls = world.calls().into_iter();
+    let told = calls.map(|call| format!("{} {:?} {:?}", call.target, call.headers, call.body));
+    let told: Vec<_> = told.filter(|told| told.contains(&world.key)).collect();
     assert!(told.is_empty(), "the key stays here: {told:#?}");
 }
 
@@ -126,18 +126,29 @@ async fn every_known_shape_of_a_request_gets_json_that_says_what_is_wrong() {
     assert_eq!((world.calls().len(), asked.len()), (0, 1), "one finds it out, for all: {asked:#?}");
 }
 
+#[tokio::test]
+async fn no_shape_of_a_request_is_let_in_by_a_key_that_is_nobodys() {
+    let world = World::of_a_stranger(&CREST_WEBHOOK).await;
+    for (shape, arguments) in SHAPES {
+        let seen = world.curl(arguments).await;
+        assert_eq!((seen.status, seen.redirects), (403, 0), "{shape}: {seen:?}");
+        assert_eq!(seen.json()["error"], "GATEWAY_KEY_REFUSED", "{shape}");
+        assert!(!seen.body.contains(&world.key), "{shape}: {seen:?}");
+    }
+    world.assert_refused(SHAPES.len() as u64, "of every shape").await;
+    assert_eq!(world.portal.control().log().len(), 0);
+}
+
 impl World {
     /// Follows whatever it is sent after, as most tools do.
     async fn curl(&self, arguments: &[&str]) -> Seen {
         let gate = format!("localhost:{}", self.gate.address.port());
-        let portal = self.portal.seed().portal_url;
-        let key = client_key(&self.gate);
         let mut command = Command::new("curl");
         command.args(["--silent", "--show-error", "--location", "--max-time", "30"]);
         command.args(["--dump-header", "-", "-w", "\n%{http_code} %{num_redirects}"]);
         for argument in arguments {
-            let argument = argument.replace("GATE", &gate).replace("PORTAL", &portal);
-            command.arg(argument.replace("KEY", key));
+            let argument = argument.replace("GATE", &gate).replace("PORTAL", &self.portal_url);
+            command.arg(argument.replace("KEY", &self.key));
         }
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).stdin(Stdio::null());
         let run = move || command.output().expect("curl is missing; scripts/test installs it");

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::world::{World, client_key};
+use super::world::World;
 use super::*;
 
 #[tokio::test]
@@ -106,10 +106,10 @@ impl World {
             let seen = (step.ok, step.name.as_str(), step.result.to_string());
             assert_eq!(seen, (true, *name, (*expected).to_owned()), "{} {when}", library.name);
         }
-        let key = client_key(&self.gate);
         for call in self.calls() {
-            let told = format!("{} {:?}", call.target, call.headers);
-            assert!(!told.contains(key), "{} {when}: the key stays here: {told}", library.name);
+            let told = format!("{} {:?} {:?}", call.target, call.headers, call.body.unwrap());
+            let shown = told.contains(&self.key);
+            assert!(!shown, "{} {when}: the key stays here: {told}", library.name);
         }
     }
 }

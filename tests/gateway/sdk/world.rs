@@ -1,27 +1,29 @@
 //! A portal, a gateway and one library's way to it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use b24gate::sandbox::{Entry, Options, Sandbox, Seed};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
 };
-use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
 use serde_json::Value;
 
 use super::{Library, Program};
-use crate::support::front::Front;
+use crate::support::clients::client_key;
 use crate::support::{Gate, Setup, http, repository};
 
-/// A portal that can be renamed, and the gateway before it.
+/// A portal that can be renamed, and the gateway before it, which lets in nobody without a key.
 pub(super) struct World {
     pub(super) portal: Sandbox,
     pub(super) gate: Gate,
-    secure: Option<Secure>,
+    /// Where the portal was when the gateway was told of it.
+    pub(super) portal_url: String,
+    /// What the library shows to be let in: the key of the client `tools`.
+    pub(super) key: String,
+    /// The file with the authority to trust, where the gateway is called by https.
+    authority: Option<PathBuf>,
 }
 
 /// One line of a program's output.
@@ -32,25 +34,18 @@ pub(super) struct Step {
     pub(super) result: Value,
 }
 
-/// Where the gateway takes https, and the file with the authority to trust.
-struct Secure {
-    address: String,
-    ca: PathBuf,
-    _front: Front,
-    folder: tempfile::TempDir,
-}
-
 impl World {
     pub(super) async fn new(library: &Library) -> Self {
         Self::with(library, |setup| setup).await
     }
 
-    /// As [`World::new`], with other settings.
+    /// As [`World::new`], with other settings; what is added to the end goes on in
+    /// `[clients.tools]`.
     pub(super) async fn with(library: &Library, change: impl FnOnce(Setup) -> Setup) -> Self {
         let portal = Sandbox::start(Options::apart()).await.unwrap();
-        let setup = change(Setup::new(&portal));
+        let setup = change(keyed(Setup::new(&portal)));
         let seed = portal.seed();
-        Self::connected(library, portal, &setup, &seed).await
+        Self::connected(library, portal, &setup, &seed)
     }
 
     /// As [`World::new`], with a pair whose access token has lived its life.
@@ -58,30 +53,46 @@ impl World {
         let portal = Sandbox::start(Options::apart()).await.unwrap();
         let mut seed = portal.seed();
         seed.token_response["expires"] = 1_700_000_000.into();
-        let setup = Setup::of(&seed);
-        Self::connected(library, portal, &setup, &seed).await
+        let setup = keyed(Setup::of(&seed));
+        Self::connected(library, portal, &setup, &seed)
     }
 
-    async fn connected(library: &Library, portal: Sandbox, setup: &Setup, seed: &Seed) -> Self {
+    /// As [`World::new`], for a library whose key is nobody's.
+    pub(super) async fn of_a_stranger(library: &Library) -> Self {
+        let mut world = Self::new(library).await;
+        world.key = world.key.chars().rev().collect();
+        world
+    }
+
+    fn connected(library: &Library, portal: Sandbox, setup: &Setup, seed: &Seed) -> Self {
         let gate = Gate::connected(setup, seed);
-        let secure = if library.secure { Some(https_address(&gate).await) } else { None };
-        Self { portal, gate, secure }
+        let key = client_key(&gate, "tools", &[]);
+        let authority = library.secure.then(|| authority_of(&gate));
+        Self { portal, gate, portal_url: seed.portal_url.clone(), key, authority }
     }
 
     /// Runs some steps of a library's program to its end.
     pub(super) async fn run(&self, library: &Library, steps: &[&str]) -> Vec<Step> {
-        let mut command = program(library.program, self.secure.as_ref());
+        let mut command = program(library.program, self.authority.as_deref());
+        let scheme = if self.authority.is_some() { "https" } else { "http" };
         command.arg(library.name);
-        match &self.secure {
-            None => command.arg(format!("http://localhost:{}", self.gate.address.port())),
-            Some(secure) => command
-                .arg(&secure.address)
-                .env("REQUESTS_CA_BUNDLE", &secure.ca)
-                .env("SSL_CERT_FILE", &secure.ca)
-                .env("NODE_EXTRA_CA_CERTS", &secure.ca)
-                .env("CURL_CA_BUNDLE", &secure.ca),
-        };
-        command.arg(client_key(&self.gate)).args(steps);
+        command.arg(format!("{scheme}://localhost:{}", self.gate.address.port()));
+        command.arg(&self.key).args(steps);
+        let said = self.output(command).await;
+        let lines: Vec<_> = said.lines().filter_map(Step::read).collect();
+        assert_eq!(lines.len(), steps.len(), "{}: {said}", library.name);
+        lines
+    }
+
+    /// Runs a program that trusts the gateway's authority to its end, and gives what it said.
+    pub(super) async fn output(&self, mut command: Command) -> String {
+        if let Some(file) = &self.authority {
+            for name in
+                ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "CURL_CA_BUNDLE"]
+            {
+                command.env(name, file);
+            }
+        }
         for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
             command.env_remove(name);
         }
@@ -89,47 +100,54 @@ impl World {
         let run = move || command.stdin(Stdio::null()).output();
         let output = tokio::task::spawn_blocking(run).await.unwrap();
         let output = output.expect("a program is missing; scripts/test installs it");
-        let said = String::from_utf8_lossy(&output.stdout);
-        let lines: Vec<_> = said.lines().filter_map(Step::read).collect();
         let complained = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "scripts/test installs what is missing\n{complained}");
-        assert_eq!(lines.len(), steps.len(), "{}: {said}\n{complained}", library.name);
-        lines
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// From now on the library trusts an authority that knows nothing of the gateway.
     pub(super) fn distrust(&mut self) {
-        let secure = self.secure.as_mut().unwrap();
-        let other = CertifiedIssuer::self_signed(authority(), KeyPair::generate().unwrap());
-        secure.ca = secure.folder.path().join("other.pem");
-        std::fs::write(&secure.ca, other.unwrap().pem()).unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params.distinguished_name.push(DnType::CommonName, "another authority");
+        let other = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap());
+        let file = self.gate.setup().config().with_file_name("other.pem");
+        std::fs::write(&file, other.unwrap().pem()).unwrap();
+        self.authority = Some(file);
     }
 
-    /// Waits until this many requests have been answered; there must not be more.
+    /// Waits until this many requests of the client have been answered; there must not be more, nor
+    /// any of somebody else.
     pub(super) async fn assert_requests(&self, count: u64, when: &str) {
-        let mut seen = 0;
+        self.assert_counted("tools", count, when).await;
+    }
+
+    /// The same, of those whose key is nobody's: every one of them was refused.
+    pub(super) async fn assert_refused(&self, count: u64, when: &str) {
+        self.assert_counted("anonymous", count, when).await;
+        let page = http::get(self.gate.admin, "/metrics").await.text();
+        assert_eq!(counted(&page, "status=\"403\""), count, "{when}: {page}");
+    }
+
+    async fn assert_counted(&self, client: &str, count: u64, when: &str) {
+        let mut seen = (0, 0);
         for _ in 0..200 {
-            seen = self.requests().await;
-            if seen >= count {
+            let page = http::get(self.gate.admin, "/metrics").await.text();
+            seen = (counted(&page, ""), counted(&page, &format!("client=\"{client}\"")));
+            if seen.0 >= count {
                 break;
             }
             // A request is counted when its answer has gone.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        assert_eq!(seen, count, "requests of the library, {when}");
+        assert_eq!(seen, (count, count), "requests in all, and of {client}, {when}");
     }
 
     /// The calls that the portal has seen.
     pub(super) fn calls(&self) -> Vec<Entry> {
         let log = self.portal.control().log();
         log.into_iter().filter(|entry| entry.target.starts_with("/rest/")).collect()
-    }
-
-    /// Requests that the gateway has answered.
-    async fn requests(&self) -> u64 {
-        let page = http::get(self.gate.admin, "/metrics").await.text();
-        let counts = page.lines().filter(|line| line.starts_with("b24gate_requests_total{"));
-        counts.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum()
     }
 }
 
@@ -141,69 +159,64 @@ impl Step {
     }
 }
 
-/// What a tool shows to be let in.
-pub(super) fn client_key(_gate: &Gate) -> &'static str {
-    "abcdefghij012345"
+/// Has a client `tools`, and lets in nobody else.
+fn keyed(setup: Setup) -> Setup {
+    setup.gateway("require_key = true").more("[clients.tools]")
 }
 
-/// An address of the gateway that takes https.
-async fn https_address(gate: &Gate) -> Secure {
-    let folder = tempfile::tempdir().unwrap();
-    let ca = folder.path().join("ca.pem");
-    let key = KeyPair::generate().unwrap();
-    let issuer = CertifiedIssuer::self_signed(authority(), key).unwrap();
-    std::fs::write(&ca, issuer.pem()).unwrap();
-
-    let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    params.use_authority_key_identifier_extension = true;
-    let certificate = params.signed_by(&key, &issuer).unwrap().der().clone();
-    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = ServerConfig::builder_with_provider(provider);
-    let tls = tls.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
-    let tls = Arc::new(tls.with_single_cert(vec![certificate], key).unwrap());
-    let front = Front::before(gate.address, tls).await;
-    let address = format!("https://localhost:{}", front.address.port());
-    Secure { address, ca, _front: front, folder }
+/// The file of the gateway's own authority, made as people make it.
+fn authority_of(gate: &Gate) -> PathBuf {
+    let output = gate.setup().command(&["ca"], "");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let file = gate.setup().state().join("ca.pem");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains(file.to_str().unwrap()), "{said}");
+    file
 }
 
-fn authority() -> CertificateParams {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-    // Python and Node.js take a leaf that has its authority's name for one that signed itself.
-    params.distinguished_name.push(DnType::CommonName, "authority of a test");
-    params
+/// The sum of the requests that the gateway has answered whose labels hold this.
+fn counted(page: &str, label: &str) -> u64 {
+    let lines = page.lines().filter(|line| line.starts_with("b24gate_requests_total{"));
+    let lines = lines.filter(|line| line.contains(label));
+    lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum()
 }
 
-fn program(program: Program, secure: Option<&Secure>) -> Command {
+/// Python with the libraries that `scripts/test` installs.
+pub(super) fn python() -> Command {
+    Command::new(repository().join("target/clients/bin/python"))
+}
+
+/// Node.js where it finds the libraries that `scripts/test` installs.
+pub(super) fn node() -> Command {
+    let mut command = Command::new("node");
+    command.current_dir(repository().join("target/clients-js"));
+    command
+}
+
+fn program(program: Program, authority: Option<&Path>) -> Command {
     let at = |path: &str| repository().join(path);
-    let python = || {
-        let mut command = Command::new(at("target/clients/bin/python"));
-        command.arg(at("tests/clients/python_calls.py"));
-        command
-    };
+    let mut command;
     match program {
-        Program::Python => python(),
+        Program::Python => {
+            command = python();
+            command.arg(at("tests/clients/python_calls.py"));
+        }
         Program::HurriedPython => {
-            let mut command = python();
-            command.env("CLOCK_RATE", "10");
-            command
+            command = python();
+            command.arg(at("tests/clients/python_calls.py")).env("CLOCK_RATE", "10");
         }
         Program::Node => {
-            let mut command = Command::new("node");
+            command = node();
             // A link to the program, so that it finds its libraries beside it.
-            command.arg("--preserve-symlinks-main").arg(at("target/clients-js/calls.mjs"));
-            command
+            command.args(["--preserve-symlinks-main", "calls.mjs"]);
         }
         Program::Php => {
-            let mut command = Command::new("php");
-            if let Some(secure) = secure {
-                command.arg("-d").arg(format!("curl.cainfo={}", secure.ca.display()));
+            command = Command::new("php");
+            if let Some(file) = authority {
+                command.arg("-d").arg(format!("curl.cainfo={}", file.display()));
             }
             command.arg(at("tests/clients/php_calls.php"));
-            command
         }
     }
+    command
 }
