@@ -75,16 +75,17 @@ pub(crate) struct Arrival<'a> {
 
 impl Gateway {
     /// Lets a request in or turns it away.
-    pub(crate) fn admit(&self, bytes: &[u8], arrival: Arrival<'_>) -> Result<Call, Turned> {
+    pub(crate) fn admit(&self, bytes: &[u8], arrival: Arrival<'_>) -> Result<Call, Box<Turned>> {
+        let unread = |refusal| Box::new(Turned::unread(refusal));
         let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
-        let head = head::read(bytes, &mut fields).map_err(Turned::unread)?;
-        let framing = head::framing(head.version, head.fields).map_err(Turned::unread)?;
+        let head = head::read(bytes, &mut fields).map_err(unread)?;
+        let framing = head::framing(head.version, head.fields).map_err(unread)?;
         let mut asked = Asked::read(&head);
         let mut manner = manner_of(&head, &asked);
         let settings = arrival.settings;
         let mut client = None;
         let means = (&mut manner, &mut client);
-        let admitted = self.call(&head, &mut asked, framing, means, arrival);
+        let admitted = self.call((&head, framing), &mut asked, means, arrival);
         admitted.map_err(|refusal| {
             // An unread body stands between this answer and the next request; so does doubt. Whose
             // program may not connect gets no further request.
@@ -96,15 +97,14 @@ impl Gateway {
             let asks = refusal.kind == Kind::VerbRefused && page.is_preflight;
             let fields = page.page_headers.unwrap_or_default();
             let preflight = (asks && origin.is_some()).then(|| cors::permitted(fields));
-            Turned { refusal, manner, client, request_id, origin, preflight }
+            Box::new(Turned { refusal, manner, client, request_id, origin, preflight })
         })
     }
 
     fn call(
         &self,
-        head: &Head<'_, '_>,
+        (head, framing): (&Head<'_, '_>, Framing),
         asked: &mut Asked<'_>,
-        framing: Framing,
         (manner, known): (&mut Manner, &mut Option<Arc<Client>>),
         arrival: Arrival<'_>,
     ) -> Result<Call, Refusal> {
