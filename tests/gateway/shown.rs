@@ -1,6 +1,8 @@
 //! Keys as tools show them: found in every place, gone before anything reaches the portal, and
 //! refused when they are nobody's.
 
+use std::fmt::Write as _;
+
 use b24gate::sandbox::{Entry, Options, Sandbox};
 
 use crate::support::calls::assert_refused;
@@ -34,8 +36,11 @@ fn part(name: &str, value: &str) -> String {
 
 /// Bodies that show a key, each with what of it must arrive.
 fn bodies(key: &str) -> Vec<(&'static str, String, &'static str)> {
-    let escaped: String = key.bytes().map(|byte| format!("%{byte:02X}")).collect();
-    let unicode: String = key.bytes().map(|byte| format!("\\u{byte:04x}")).collect();
+    let (mut escaped, mut unicode) = (String::new(), String::new());
+    for byte in key.bytes() {
+        write!(escaped, "%{byte:02X}").unwrap();
+        write!(unicode, "\\u{byte:04x}").unwrap();
+    }
     vec![
         (FORM, format!("auth={key}&a=keep"), "&a=keep"),
         (FORM, format!("a=keep&access_token={key}"), "a=keep&"),

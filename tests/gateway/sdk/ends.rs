@@ -140,10 +140,10 @@ async fn php_tools_of_every_shape_end_with_one_request() {
 /// All four at the same time, because most of it is waiting.
 async fn ends_as(library: &Library, ends: &Ends) {
     tokio::join!(
-        is_told_of_a_dead_credential(library, ends.dead),
-        is_told_of_an_unreachable_portal(library, ends.unreachable),
-        is_told_of_a_limit(library, ends.limited),
-        is_told_of_a_page(library, ends.page, ends.heard),
+        Box::pin(is_told_of_a_dead_credential(library, ends.dead)),
+        Box::pin(is_told_of_an_unreachable_portal(library, ends.unreachable)),
+        Box::pin(is_told_of_a_limit(library, ends.limited)),
+        Box::pin(is_told_of_a_page(library, ends.page, ends.heard)),
     );
 }
 
