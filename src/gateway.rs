@@ -1,7 +1,8 @@
 //! The request path: a client's connection, and the life of each request on it.
 //!
 //! This file is the order of the steps; each step is a room of its own below. A step either hands
-//! on what the next one needs or stops with a [`Refusal`]; refusals become answers in one place.
+//! on what the next one needs or stops with a [`Refusal`](crate::error::Refusal); refusals become
+//! answers in one place.
 
 mod admit;
 mod answer;

@@ -186,7 +186,7 @@ fn count(value: i64) -> u64 {
     u64::try_from(value).unwrap_or_default()
 }
 
-/// Puts a filter into a query, in the order of the numbers in [`fitting`].
+/// Puts a filter into a query, in the order of the numbers in `fitting`.
 macro_rules! bound {
     ($query:expr, $filter:expr, $id:expr, $limit:expr) => {{
         let filter: &Filter = $filter;

@@ -130,7 +130,7 @@ async fn s_03_a_page_of_a_rebound_name_is_of_one_origin_with_the_gateway_and_get
     for name in ["evil.test", "localhost.evil.test"] {
         let base = format!("http://{name}:{}", gate.address.port());
         let before = refusals(&gate);
-        let (tried, read) = attack(&browser, &format!("{base}/page"), &[base.clone()]);
+        let (tried, read) = attack(&browser, &format!("{base}/page"), std::slice::from_ref(&base));
         // It may read that it was refused, and nothing else.
         let read = read.as_array().unwrap();
         let told = |it: &Json| it.as_str().unwrap().contains("{\"error\":\"GATEWAY_");
