@@ -151,6 +151,21 @@ impl Gateway {
         body: &mut Body,
         settings: &config::Gateway,
     ) -> Result<(), Stop> {
+        let asked = self.look(inbound, call, body, settings).await;
+        // A call that is refused here was for this portal, too, once it is known whose it is.
+        if let Some(portal) = call.settled() {
+            inbound.note.reaches(portal);
+        }
+        asked
+    }
+
+    async fn look<S: ClientStream>(
+        &self,
+        inbound: &mut Inbound<S>,
+        call: &mut Call,
+        body: &mut Body,
+        settings: &config::Gateway,
+    ) -> Result<(), Stop> {
         if let Ask::Key { portal_is_named } = call.ask {
             let content_type = call.content_type.as_deref();
             let shown = body.take_key(inbound, content_type, settings.replay_memory).await?;

@@ -57,12 +57,7 @@ impl Gateway {
         };
         if call.ask != Ask::Nothing {
             // Boxed: this future is part of every request, and few get here.
-            let asked = Box::pin(self.ask(inbound, call, &mut body, settings)).await;
-            // A call that is refused here was for this portal, too, once it is known whose it is.
-            if let Some(portal) = call.settled() {
-                inbound.note.reaches(portal);
-            }
-            asked?;
+            Box::pin(self.ask(inbound, call, &mut body, settings)).await?;
         }
         if let Some(form) = call.head.take_form() {
             body = Body::of(form);
