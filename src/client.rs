@@ -19,6 +19,7 @@ pub use way::{check, path_portal};
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -46,7 +47,11 @@ pub struct Client {
 
 /// Everybody who may call, as requests see it.
 #[derive(Debug, Default)]
-pub struct Clients(ArcSwap<Table>);
+pub struct Clients {
+    table: ArcSwap<Table>,
+    /// Whether that one is closed: all that a call has to know where there is no client.
+    closed: AtomicBool,
+}
 
 /// One state of it, whole.
 #[derive(Debug, Default)]
@@ -85,13 +90,13 @@ impl Clients {
     /// Whether nobody has ever made a client, so that a key in a request is of no meaning and is
     /// only taken out of it.
     pub fn is_open(&self) -> bool {
-        !self.0.load().closed
+        !self.closed.load(Ordering::Acquire)
     }
 
     /// Whose key this is, at a time in unix seconds. The same `None` for a key that is unknown,
     /// revoked or expired.
     pub fn by_key(&self, key: &[u8], now: u64) -> Option<Arc<Client>> {
-        let table = self.0.load();
+        let table = self.table.load();
         let entry = table.by_digest.get(&Digest::of(key)?)?;
         let until = [entry.expires_at, entry.client.expires_at].into_iter().flatten().min();
         until.is_none_or(|until| now < until).then(|| entry.client.clone())
@@ -99,7 +104,10 @@ impl Clients {
 
     /// From now on, these.
     pub fn replace(&self, table: Table) {
-        self.0.store(Arc::new(table));
+        let closed = table.closed;
+        // In this order, so that whoever sees it closed finds the clients.
+        self.table.store(Arc::new(table));
+        self.closed.store(closed, Ordering::Release);
     }
 }
 

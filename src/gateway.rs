@@ -60,12 +60,12 @@ use crate::audit::Audit;
 use crate::ca::{CaError, Certificates};
 use crate::client::Clients;
 use crate::config;
-use crate::gateway::admit::{Arrival, Turned};
+use crate::gateway::admit::{Arrival, Call, Turned};
 use crate::gateway::counts::About;
 use crate::gateway::guard::{Guarded, Panicked, Reached, UnderWay};
 use crate::gateway::inbound::{Inbound, Stop};
 use crate::gateway::listener::Bound;
-use crate::gateway::respond::{apologise, permit, respond};
+use crate::gateway::respond::{apologise, respond, turn_away};
 use crate::gateway::secure::Secure;
 use crate::gateway::twin::Twins;
 use crate::gateway::wall::Doors;
@@ -202,49 +202,51 @@ impl Gateway {
     /// Serves one request, whose head is the first `length` bytes of the inbox.
     async fn request<S: ClientStream>(&self, inbound: &mut Inbound<S>, length: usize) -> Then {
         let settings = self.settings.load_full();
-        inbound.under_way.reached = Reached::Gateway;
+        // In one statement: a name for the outcome would hold the room of a second call for as long
+        // as this one takes, on every connection.
+        let mut call = match self.let_in(inbound, length, &settings) {
+            Ok(call) => call,
+            Err(turned) => return turn_away(inbound, turned).await,
+        };
+        call.manner.close |= inbound.deadline.clock().is_draining();
+        inbound.under_way.manner = call.manner;
+        inbound.under_way.request_id = call.request_id.take();
+        inbound.under_way.origin = call.origin.take();
+        match self.answer(inbound, &mut call, &settings).await {
+            Ok(then) => then,
+            Err(Stop::Gone) => {
+                if call.settled().is_some() {
+                    call.count_left();
+                }
+                inbound.note.called_by(&call.caller);
+                inbound.note.left();
+                Then::Close
+            }
+            Err(Stop::Refuse(refusal)) => {
+                inbound.note.called_by(&call.caller);
+                respond(inbound, &refusal, call.manner, About::call(&call)).await
+            }
+        }
+    }
+
+    /// Takes the head off the inbox and lets its request in, or turns it away.
+    fn let_in<S: ClientStream>(
+        &self,
+        inbound: &mut Inbound<S>,
+        length: usize,
+        settings: &config::Gateway,
+    ) -> Result<Call, Turned> {
         let now = Instant::now();
+        inbound.under_way.reached = Reached::Gateway;
         inbound.under_way.begun = Some(now);
         let peer = inbound.peer(&settings.allow_uids);
         let Inbound { inbox, note, .. } = &mut *inbound;
         note.begin(now);
         let head = inbox.as_ref().and_then(|inbox| inbox.filled().get(..length));
-        let arrival = Arrival { settings: &settings, local_socket: S::LOCAL_SOCKET, peer, note };
+        let arrival = Arrival { settings, local_socket: S::LOCAL_SOCKET, peer, note };
         let admitted = self.admit(head.unwrap_or_default(), arrival);
         inbound.consume(length);
-        match admitted {
-            Ok(mut call) => {
-                call.manner.close |= inbound.deadline.clock().is_draining();
-                inbound.under_way.manner = call.manner;
-                inbound.under_way.request_id = call.request_id.take();
-                inbound.under_way.origin = call.origin.take();
-                match self.answer(inbound, &mut call, &settings).await {
-                    Ok(then) => then,
-                    Err(Stop::Gone) => {
-                        if call.settled().is_some() {
-                            call.count_left();
-                        }
-                        inbound.note.called_by(&call.caller);
-                        inbound.note.left();
-                        Then::Close
-                    }
-                    Err(Stop::Refuse(refusal)) => {
-                        inbound.note.called_by(&call.caller);
-                        let about = About::call(&call);
-                        respond(inbound, &refusal, call.manner, about).await
-                    }
-                }
-            }
-            Err(turned) => {
-                inbound.under_way.request_id = turned.request_id;
-                inbound.under_way.origin = turned.origin;
-                if let Some(fields) = turned.preflight {
-                    return permit(inbound, &fields, turned.manner).await;
-                }
-                let about = About::client(turned.client.as_deref());
-                respond(inbound, &turned.refusal, turned.manner, about).await
-            }
-        }
+        admitted
     }
 }
 

@@ -9,7 +9,7 @@ use crate::gateway::Gateway;
 use crate::gateway::answer::Manner;
 use crate::gateway::caller::{Ask, Caller, Recognised};
 use crate::gateway::cors;
-use crate::gateway::head::{self, FIELDS_MAX, Framing, Head, Verb, Version};
+use crate::gateway::head::{self, FIELDS_FEW, FIELDS_MAX, Framing, Head, Verb, Version};
 use crate::gateway::outgoing::{Asked, Outgoing};
 use crate::gateway::peer;
 use crate::gateway::query::Carries;
@@ -77,8 +77,16 @@ impl Gateway {
     /// Lets a request in or turns it away.
     pub(crate) fn admit(&self, bytes: &[u8], arrival: Arrival<'_>) -> Result<Call, Box<Turned>> {
         let unread = |refusal| Box::new(Turned::unread(refusal));
-        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
-        let head = head::read(bytes, &mut fields).map_err(unread)?;
+        let mut few = [httparse::EMPTY_HEADER; FIELDS_FEW];
+        let mut many;
+        let head = match head::read(bytes, &mut few) {
+            Err(refusal) if refusal.kind == Kind::HeadTooLarge => {
+                many = [httparse::EMPTY_HEADER; FIELDS_MAX];
+                head::read(bytes, &mut many)
+            }
+            head => head,
+        };
+        let head = head.map_err(unread)?;
         let framing = head::framing(head.version, head.fields).map_err(unread)?;
         let mut asked = Asked::read(&head);
         let mut manner = manner_of(&head, &asked);

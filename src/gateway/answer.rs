@@ -163,7 +163,8 @@ fn push_replayed(head: &mut Vec<u8>, replayed: Option<Replay>) {
 
 /// Milliseconds with one decimal, without the cost of formatting a float.
 fn push_ms(head: &mut Vec<u8>, duration: Duration) {
-    let tenths = u64::try_from(duration.as_micros() / 100).unwrap_or(u64::MAX);
+    let tenths = u64::from(duration.subsec_nanos() / 100_000);
+    let tenths = duration.as_secs().saturating_mul(10_000).saturating_add(tenths);
     push_number(head, tenths / 10);
     head.push(b'.');
     head.push(b'0' + u8::try_from(tenths % 10).unwrap_or_default());

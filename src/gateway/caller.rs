@@ -152,6 +152,7 @@ impl Gateway {
         settings: &config::Gateway,
     ) -> Result<(), Stop> {
         let asked = self.look(inbound, call, body, settings).await;
+        inbound.note.called_by(&call.caller);
         // A call that is refused here was for this portal, too, once it is known whose it is.
         if let Some(portal) = call.settled() {
             inbound.note.reaches(portal);

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use crate::config;
 use crate::failpoint;
 use crate::gateway::admit::Call;
+use crate::gateway::answer::Timing;
 use crate::gateway::body::{Body, Bounds};
 use crate::gateway::caller::Ask;
 use crate::gateway::forward::Forward;
@@ -18,6 +19,7 @@ use crate::gateway::reply::{Encoding, Reply};
 use crate::gateway::upstream::Conn;
 use crate::gateway::wire::ClientStream;
 use crate::gateway::{Gateway, Then, answer, cors, forward, mask, refusals, verdict};
+use crate::metrics::Replay;
 use crate::portal::{Holder, Portal};
 use crate::secret::Secret;
 
@@ -27,8 +29,6 @@ struct Answered {
     reply: Reply,
     /// How the client is told about the end of its body.
     to: Framing,
-    /// Something of the request is still to be read.
-    unread: bool,
     /// How much of its head is the portal's own.
     fields: usize,
 }
@@ -83,25 +83,17 @@ impl Gateway {
         let (timing, replayed, judged) = (forward.timing, forward.replayed, forward.judged);
         inbound.note.replayed = replayed;
         inbound.tally.waited(timing.queue);
-        let in_inbox = body.in_inbox();
-        let (conn, mut reply) = match outcome {
-            Ok(answered) => answered,
-            Err(Stop::Refuse(refusal)) => {
-                inbound.consume(in_inbox);
-                return Err(Stop::Refuse(refusal));
-            }
-            Err(Stop::Gone) => return Err(Stop::Gone),
-        };
+        if !matches!(outcome, Err(Stop::Gone)) {
+            inbound.consume(body.in_inbox());
+        }
+        let exchanged = outcome?;
         let unread = matches!(&body, Body::Upload(upload) if !upload.is_read());
         call.manner.close = !keeps_open || unread;
-        inbound.consume(in_inbox);
         inbound.count_overhead(judged, &timing);
-        let to = reply.framing_for(&mut call.manner);
-        let fields = reply.head.len();
-        cors::open_to(&mut reply.head, inbound.under_way.origin.as_deref());
-        answer::finish(&mut reply.head, call.manner, to.stated, &timing, replayed);
-        let answered = Answered { conn, reply, to: to.body, unread, fields };
-        deliver(inbound, call, answered, settings.portal_timeout).await
+        let origin = inbound.under_way.origin.as_deref();
+        let mut answered = Answered::new(exchanged, call, origin, (&timing, replayed));
+        let delivered = deliver(inbound, call, &mut answered, settings.portal_timeout).await?;
+        Ok(settle(inbound, call, answered, delivered, unread))
     }
 
     fn bounds(&self, settings: &config::Gateway) -> Bounds<'_> {
@@ -114,25 +106,52 @@ impl Gateway {
     }
 }
 
-/// Sends the portal's answer on, and settles what becomes of both connections.
+impl Answered {
+    /// Completes the head for the client.
+    fn new(
+        (conn, mut reply): (Conn, Reply),
+        call: &mut Call,
+        origin: Option<&str>,
+        (timing, replayed): (&Timing, Option<Replay>),
+    ) -> Self {
+        let to = reply.framing_for(&mut call.manner);
+        let fields = reply.head.len();
+        cors::open_to(&mut reply.head, origin);
+        answer::finish(&mut reply.head, call.manner, to.stated, timing, replayed);
+        Self { conn, reply, to: to.body, fields }
+    }
+}
+
+/// Sends the portal's answer on. It is lent, because as an argument it would lie in this future
+/// twice.
 async fn deliver<S: ClientStream>(
     inbound: &mut Inbound<S>,
     call: &Call,
-    answered: Answered,
+    answered: &mut Answered,
     silence_max: Duration,
-) -> Result<Then, Stop> {
-    let Answered { mut conn, mut reply, to, unread, fields } = answered;
-    let portal = &call.portal;
-    let hidden = hide(portal, &conn, &mut reply)?;
+) -> Result<Delivered, Stop> {
+    let Answered { conn, reply, to, .. } = answered;
+    let hidden = hide(&call.portal, conn, reply)?;
     inbound.under_way.reached = Reached::Client;
     let pace = Pace { deadline: &inbound.deadline, portal: silence_max };
     let client = &mut inbound.stream;
     let lead = inbound.under_way.twin.as_deref_mut();
-    let relay = Relay { client, conn: &mut conn, head: &reply.head, to, pace, hidden, lead };
-    let delivered = relay.deliver(reply.framing).await;
-    if delivered == Delivered::Nothing {
-        return Err(Stop::Refuse(forward::broken_off()));
+    let relay = Relay { client, conn, head: &reply.head, to: *to, pace, hidden, lead };
+    match relay.deliver(reply.framing).await {
+        Delivered::Nothing => Err(Stop::Refuse(forward::broken_off())),
+        delivered => Ok(delivered),
     }
+}
+
+/// Settles what becomes of both connections.
+fn settle<S: ClientStream>(
+    inbound: &mut Inbound<S>,
+    call: &Call,
+    answered: Answered,
+    delivered: Delivered,
+    unread: bool,
+) -> Then {
+    let Answered { conn, reply, fields, .. } = answered;
     if let Some(lead) = inbound.under_way.twin.take() {
         lead.answered(&reply, fields, call.manner);
     }
@@ -140,26 +159,25 @@ async fn deliver<S: ClientStream>(
     let parks = delivered == Delivered::Whole && reply.keeps_open && !unread;
     let ended = if parks { conn.park(reply.idle_max) } else { Instant::now() };
     inbound.count_duration(ended);
-    inbound.note.called_by(&call.caller);
     inbound.note.answered(reply.status, ended);
     match delivered {
         Delivered::Whole => {}
         Delivered::Cut | Delivered::Nothing => {
-            tracing::warn!(portal = %portal.name, "the portal cut its answer off");
+            tracing::warn!(portal = %call.portal.name, "the portal cut its answer off");
             inbound.stream.reset_on_close();
-            return Ok(Then::Close);
+            return Then::Close;
         }
         Delivered::ClientGone => {
             // It may only have stopped reading; what it gets of the rest must not look whole.
             inbound.stream.reset_on_close();
-            return Ok(Then::Close);
+            return Then::Close;
         }
     }
-    Ok(match (call.manner.close, unread) {
+    match (call.manner.close, unread) {
         (false, _) => Then::Next,
         (true, false) => Then::Close,
         (true, true) => Then::CloseGently,
-    })
+    }
 }
 
 /// Finds what must not be seen in an answer that may repeat the path it was asked for: the webhook.

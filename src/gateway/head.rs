@@ -9,6 +9,8 @@ use crate::error::{Kind, Refusal};
 
 /// The most field lines a request may have.
 pub(crate) const FIELDS_MAX: usize = 100;
+/// As many as most programs send. To make room for all that may come takes longer than to read them.
+pub(crate) const FIELDS_FEW: usize = 16;
 
 /// A field line, name and value as received.
 pub(crate) type Field<'b> = httparse::Header<'b>;
@@ -100,10 +102,11 @@ impl Scan {
     }
 }
 
-/// Reads a complete head, which ends with its blank line.
+/// Reads a complete head, which ends with its blank line. It is too large if it has more fields than
+/// there is room for in `fields`.
 pub(crate) fn read<'b, 'f>(
     bytes: &'b [u8],
-    fields: &'f mut [Field<'b>; FIELDS_MAX],
+    fields: &'f mut [Field<'b>],
 ) -> Result<Head<'b, 'f>, Refusal> {
     // RFC 9112, section 2.2: one empty line before the request line is an old client's habit.
     let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);

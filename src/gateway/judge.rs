@@ -29,6 +29,7 @@ impl Forward<'_> {
         let looking = async {
             loop {
                 let (seen, whole) = reply.look(conn.arrived(), most)?;
+                let seen = seen.into_owned();
                 if whole || seen.len() >= most || conn.is_full() {
                     return Ok(whole.then_some(seen));
                 }

@@ -1,5 +1,7 @@
 //! The head of a portal's answer: read strictly, and rewritten for the client in the same pass.
 
+use std::borrow::Cow;
+use std::mem::MaybeUninit;
 use std::time::Duration;
 
 use crate::gateway::answer::Manner;
@@ -72,9 +74,11 @@ pub(crate) enum Parsed {
 
 /// Reads the head at the front of `bytes`.
 pub(crate) fn parse(bytes: &[u8], to_head: bool) -> Result<Parsed, NotHttp> {
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
-    let mut answer = httparse::Response::new(&mut fields);
-    let length = match answer.parse(bytes) {
+    // Left as they are: to fill so many with nothing takes longer than to read the head.
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let mut answer = httparse::Response::new(&mut []);
+    let reader = httparse::ParserConfig::default();
+    let length = match reader.parse_response_with_uninit_headers(&mut answer, bytes, &mut fields) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Ok(Parsed::Partial),
         Err(_) => return Err(NotHttp("the answer's head is not HTTP")),
@@ -253,17 +257,24 @@ impl Reply {
 
     /// The first bytes of the body, decoded from chunks, as far as `arrived` goes; and whether that
     /// is all of it.
-    pub(crate) fn look(&self, arrived: &[u8], most: usize) -> Result<(Vec<u8>, bool), NotHttp> {
+    pub(crate) fn look<'a>(
+        &self,
+        arrived: &'a [u8],
+        most: usize,
+    ) -> Result<(Cow<'a, [u8]>, bool), NotHttp> {
         match self.framing {
-            Framing::None => Ok((Vec::new(), true)),
-            Framing::Close => Ok((arrived.iter().take(most).copied().collect(), false)),
+            Framing::None => Ok((Cow::default(), true)),
+            Framing::Close => Ok((arrived.get(..most).unwrap_or(arrived).into(), false)),
             Framing::Length(length) => {
                 let length = usize::try_from(length).unwrap_or(usize::MAX);
                 let here = arrived.len().min(length);
                 let seen = arrived.get(..here.min(most)).unwrap_or_default();
-                Ok((seen.to_vec(), here == length && length <= most))
+                Ok((seen.into(), here == length && length <= most))
             }
-            Framing::Chunked => look_into_chunks(arrived, most),
+            Framing::Chunked => {
+                let (seen, whole) = look_into_chunks(arrived, most)?;
+                Ok((seen.into(), whole))
+            }
         }
     }
 }
@@ -387,9 +398,9 @@ mod tests {
     fn a_body_is_looked_at_without_taking_it() {
         let chunks = reply("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
         let seen = chunks.look(b"3\r\n{\"e\r\n3\r\nrr\"\r\n0\r\n\r\n", 100).unwrap();
-        assert_eq!(seen, (b"{\"err\"".to_vec(), true));
+        assert_eq!(seen, (b"{\"err\"".as_slice().into(), true));
         let counted = reply("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n");
-        assert_eq!(counted.look(b"abcdHTTP/1.1", 100).unwrap(), (b"abcd".to_vec(), true));
-        assert_eq!(counted.look(b"abc", 100).unwrap(), (b"abc".to_vec(), false));
+        assert_eq!(counted.look(b"abcdHTTP/1.1", 100).unwrap(), (b"abcd".as_slice().into(), true));
+        assert_eq!(counted.look(b"abc", 100).unwrap(), (b"abc".as_slice().into(), false));
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::error::Refusal;
 use crate::gateway::Then;
+use crate::gateway::admit::Turned;
 use crate::gateway::answer::{self, Manner};
 use crate::gateway::counts::About;
 use crate::gateway::guard::{Reached, UnderWay};
@@ -31,12 +32,19 @@ pub(super) async fn respond<S: ClientStream>(
     say(inbound, &bytes, manner).await
 }
 
+/// Answers a request that was not let in.
+pub(super) async fn turn_away<S: ClientStream>(inbound: &mut Inbound<S>, turned: Turned) -> Then {
+    inbound.under_way.request_id = turned.request_id;
+    inbound.under_way.origin = turned.origin;
+    if let Some(fields) = turned.preflight {
+        return permit(inbound, &fields, turned.manner).await;
+    }
+    let about = About::client(turned.client.as_deref());
+    respond(inbound, &turned.refusal, turned.manner, about).await
+}
+
 /// Lets a page of an allowed origin send what its browser has asked about.
-pub(super) async fn permit<S: ClientStream>(
-    inbound: &mut Inbound<S>,
-    fields: &str,
-    manner: Manner,
-) -> Then {
+async fn permit<S: ClientStream>(inbound: &mut Inbound<S>, fields: &str, manner: Manner) -> Then {
     inbound.under_way.reached = Reached::Client;
     let bytes = answer::permit(fields, manner, inbound.under_way.origin.as_deref());
     say(inbound, &bytes, manner).await

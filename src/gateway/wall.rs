@@ -4,12 +4,13 @@
 //! So a request passes only if it was addressed to a name of this gateway and carries no sign of a
 //! browser page or of a proxy in front of one, unless the operator allowed just that.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::config;
 use crate::error::{Refusal, Sign};
 use crate::gateway::field::RequestField;
-use crate::gateway::head::{Head, Version, malformed};
+use crate::gateway::head::{Head, Version, malformed, read_length};
 use crate::gateway::listener::Bound;
 use crate::portal::Portals;
 
@@ -65,9 +66,9 @@ impl<'b> Provenance<'b> {
     pub(crate) fn admit(
         &self,
         head: &Head<'_, '_>,
-        authority: Option<&[u8]>,
+        authority: Option<&'b [u8]>,
         wall: &Wall<'_>,
-    ) -> Result<String, Refusal> {
+    ) -> Result<Cow<'b, str>, Refusal> {
         if self.hosts > 1 {
             return Err(malformed("there are two Host fields"));
         }
@@ -155,10 +156,10 @@ impl Doors {
 }
 
 impl Wall<'_> {
-    fn host(&self, host: Option<&[u8]>) -> Result<String, Refusal> {
+    fn host<'b>(&self, host: Option<&'b [u8]>) -> Result<Cow<'b, str>, Refusal> {
         let Some((name, port)) = host.and_then(host_and_port) else {
             return if self.local_socket {
-                Ok(LOCALHOST.to_owned())
+                Ok(LOCALHOST.into())
             } else {
                 let text = "the Host field is missing or not a host name";
                 Err(Refusal::browser(Sign::Host, text))
@@ -238,19 +239,43 @@ fn is_same_address(authority: &[u8], host: &[u8]) -> bool {
 }
 
 /// Host name of a Host field, lower case and without its trailing dot, and the port if there is one.
-fn host_and_port(value: &[u8]) -> Option<(String, Option<u16>)> {
+fn host_and_port(value: &[u8]) -> Option<(Cow<'_, str>, Option<u16>)> {
+    // What nearly every call says need not be read letter by letter.
+    if let Some(after) = value.strip_prefix(LOCALHOST.as_bytes())
+        && matches!(after, [] | [b':', ..])
+    {
+        return with_port(LOCALHOST.into(), after);
+    }
     let text = std::str::from_utf8(value).ok()?;
     let host_end = match text.strip_prefix('[') {
         Some(inside) => inside.find(']')? + 2,
         None => text.find(':').unwrap_or(text.len()),
     };
     let (host, after) = text.split_at(host_end);
-    let port = if after.is_empty() { after } else { after.strip_prefix(':')? };
     let sound = |byte: u8| byte.is_ascii_alphanumeric() || b".-_[]:".contains(&byte);
     let host = host.strip_suffix('.').unwrap_or(host);
-    let digits = port.bytes().all(|digit| digit.is_ascii_digit());
-    let port = if port.is_empty() { None } else { Some(port.parse().ok().filter(|_| digits)?) };
-    (!host.is_empty() && host.bytes().all(sound)).then(|| (host.to_ascii_lowercase(), port))
+    if host.is_empty() || !host.bytes().all(sound) {
+        return None;
+    }
+    with_port(lower_case(host), after.as_bytes())
+}
+
+/// A host name and the port behind it, `:` and all; there need not be one.
+fn with_port<'v>(name: Cow<'v, str>, after: &[u8]) -> Option<(Cow<'v, str>, Option<u16>)> {
+    let port = match after {
+        [] | [b':'] => None,
+        [b':', digits @ ..] => Some(read_length(digits)?.try_into().ok()?),
+        _ => return None,
+    };
+    Some((name, port))
+}
+
+fn lower_case(name: &str) -> Cow<'_, str> {
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        name.to_ascii_lowercase().into()
+    } else {
+        name.into()
+    }
 }
 
 /// Scheme and authority of a URL.
@@ -299,7 +324,7 @@ mod tests {
             ("localhost:65536", None),
         ] {
             let found = host_and_port(value.as_bytes());
-            let found = found.as_ref().map(|(name, port)| (name.as_str(), *port));
+            let found = found.as_ref().map(|(name, port)| (&**name, *port));
             assert_eq!(found, name, "{value}");
         }
     }

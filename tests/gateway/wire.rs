@@ -202,6 +202,25 @@ async fn w8_long_downloads_and_heads_and_gets_with_a_body_stay_what_they_are() {
 }
 
 #[tokio::test]
+async fn all_fields_of_a_call_reach_the_portal_up_to_a_hundred() {
+    let (portal, gate) = stage().await;
+    let mut client = Client::connect(gate.address).await;
+    // Host is one of them. Room for more than sixteen is made only where it is needed.
+    for count in [14, 15, 16, 17, 98, 99] {
+        let fields: String = (0..count).map(|number| format!("X-Field: {number}\r\n")).collect();
+        client.send(request("GET /rest/profile", &fields, b"")).await;
+        assert_eq!(client.answer().await.unwrap().status, 200, "{count}");
+        let sent: Vec<_> = fields.lines().collect();
+        let mut came = last_call(&portal).headers;
+        came.retain(|line| line.starts_with("X-Field"));
+        assert_eq!(came, sent, "{count}");
+    }
+    let fields = "X-Field: y\r\n".repeat(101);
+    client.send(request("GET /rest/profile", &fields, b"")).await;
+    assert_eq!(client.answer().await.unwrap().status, 431);
+}
+
+#[tokio::test]
 async fn w9_an_offer_of_http_2_is_answered_over_1_1_and_goes_no_further() {
     let (portal, gate) = stage().await;
     let mut client = Client::connect(gate.address).await;
