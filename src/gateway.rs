@@ -205,7 +205,7 @@ impl Gateway {
         // as this one takes, on every connection.
         let mut call = match self.let_in(inbound, length, &settings) {
             Ok(call) => call,
-            Err(turned) => return turn_away(inbound, turned).await,
+            Err(turned) => return turn_away(inbound, *turned).await,
         };
         call.manner.close |= inbound.deadline.clock().is_draining();
         inbound.under_way.manner = call.manner;
@@ -234,7 +234,7 @@ impl Gateway {
         inbound: &mut Inbound<S>,
         length: usize,
         settings: &config::Gateway,
-    ) -> Result<Call, Turned> {
+    ) -> Result<Call, Box<Turned>> {
         let now = Instant::now();
         inbound.under_way.reached = Reached::Gateway;
         inbound.under_way.begun = Some(now);

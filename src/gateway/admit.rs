@@ -75,7 +75,8 @@ pub(crate) struct Arrival<'a> {
 
 impl Gateway {
     /// Lets a request in or turns it away.
-    pub(crate) fn admit(&self, bytes: &[u8], arrival: Arrival<'_>) -> Result<Call, Turned> {
+    pub(crate) fn admit(&self, bytes: &[u8], arrival: Arrival<'_>) -> Result<Call, Box<Turned>> {
+        let unread = |refusal| Box::new(Turned::unread(refusal));
         let mut few = [httparse::EMPTY_HEADER; FIELDS_FEW];
         let mut many;
         let head = match head::read(bytes, &mut few) {
@@ -85,8 +86,8 @@ impl Gateway {
             }
             head => head,
         };
-        let head = head.map_err(Turned::unread)?;
-        let framing = head::framing(head.version, head.fields).map_err(Turned::unread)?;
+        let head = head.map_err(unread)?;
+        let framing = head::framing(head.version, head.fields).map_err(unread)?;
         let mut asked = Asked::read(&head);
         let mut manner = manner_of(&head, &asked);
         let settings = arrival.settings;
@@ -104,7 +105,7 @@ impl Gateway {
             let asks = refusal.kind == Kind::VerbRefused && page.is_preflight;
             let fields = page.page_headers.unwrap_or_default();
             let preflight = (asks && origin.is_some()).then(|| cors::permitted(fields));
-            Turned { refusal, manner, client, request_id, origin, preflight }
+            Box::new(Turned { refusal, manner, client, request_id, origin, preflight })
         })
     }
 

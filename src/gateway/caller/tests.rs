@@ -56,7 +56,7 @@ impl Stage {
         key.secret().expose().to_owned()
     }
 
-    fn admit(&self, line: &str, fields: &str) -> Result<Call, Turned> {
+    fn admit(&self, line: &str, fields: &str) -> Result<Call, Box<Turned>> {
         let wire = format!("{line} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
         let mut note = Note::new(self.gateway.audit.pen());
         let settings = &self.settings;
