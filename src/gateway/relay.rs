@@ -15,7 +15,7 @@ use crate::gateway::wire::{ClientStream, write_all};
 use crate::secret::Secret;
 
 /// How the transfer ended for the connection to the client.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Delivered {
     /// Complete.
     Whole,
