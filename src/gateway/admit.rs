@@ -155,38 +155,48 @@ impl Gateway {
             // What repeats the path of such a call has to be found in its answer.
             asked.only_plain();
         }
-        let site = Arc::clone(&portal.site());
-        let mut outgoing = Outgoing::prepare(head, &target, asked, &site.authority);
-        let is_download = is_download(target.method);
-        let may_join = !is_download && !manner.head_only && outgoing.carries == Carries::Parameters;
-        let mark = if may_join { Mark::of(asked, target.query) } else { None };
-        if framing == Framing::None
-            && !is_download
-            && outgoing.post_if_too_long(head, &target, asked)
-        {
-            asked.content_type = None;
-        }
-        let mut call = Call {
-            caller,
-            ask: if in_body { Ask::Key { portal_is_named } } else { Ask::Nothing },
-            head: outgoing,
-            api: target.api,
-            framing,
-            manner: *manner,
-            expects_continue: asked.expects_continue && head.version == Version::Http11,
-            is_download,
-            content_type: asked.content_type.map(<[u8]>::to_vec),
-            unclear_body: asked.unclear_body,
-            request_id: asked.request_id.map(<[u8]>::to_vec),
-            origin: asked.provenance.allowed_origin(settings).map(Box::from),
-            mark,
-            portal,
-            site,
-        };
+        let ask = if in_body { Ask::Key { portal_is_named } } else { Ask::Nothing };
+        let means = (&target, *manner, settings);
+        let mut call = prepare((head, framing), asked, means, (caller, portal, ask));
         if call.caller.client.is_some() {
             call.permit()?;
         }
         Ok(call)
+    }
+}
+
+/// What the portal gets of a request, and what has to be known of it on its way.
+#[inline]
+fn prepare(
+    (head, framing): (&Head<'_, '_>, Framing),
+    asked: &mut Asked<'_>,
+    (target, manner, settings): (&Target<'_>, Manner, &config::Gateway),
+    (caller, portal, ask): (Caller, Arc<Portal>, Ask),
+) -> Call {
+    let site = Arc::clone(&portal.site());
+    let mut outgoing = Outgoing::prepare(head, target, asked, &site.authority);
+    let is_download = is_download(target.method);
+    let may_join = !is_download && !manner.head_only && outgoing.carries == Carries::Parameters;
+    let mark = if may_join { Mark::of(asked, target.query) } else { None };
+    if framing == Framing::None && !is_download && outgoing.post_if_too_long(head, target, asked) {
+        asked.content_type = None;
+    }
+    Call {
+        caller,
+        ask,
+        head: outgoing,
+        api: target.api,
+        framing,
+        manner,
+        expects_continue: asked.expects_continue && head.version == Version::Http11,
+        is_download,
+        content_type: asked.content_type.map(<[u8]>::to_vec),
+        unclear_body: asked.unclear_body,
+        request_id: asked.request_id.map(<[u8]>::to_vec),
+        origin: asked.provenance.allowed_origin(settings).map(Box::from),
+        mark,
+        portal,
+        site,
     }
 }
 
