@@ -159,3 +159,22 @@ async fn a_portal_whose_name_leads_back_to_the_gateway_is_told_so_and_the_call_g
     assert_eq!(requests.len(), 1, "{requests:?}");
     assert!(requests[0].ends_with(" 1"), "{requests:?}");
 }
+
+#[tokio::test]
+async fn a_name_of_the_hosts_file_leads_here_over_https_with_the_local_authority() {
+    let portal = Sandbox::start(Options::default()).await.unwrap();
+    let setup = Setup::new(&portal).gateway("hosts = [\"acme.example.com\"]");
+    setup.keep(&[("acme", &portal.seed())], Seat::Active { keep_old: false }).await;
+    let gate = setup.start();
+    assert!(gate.setup().command(&["ca"], "").status.success());
+    let ca = gate.setup().state().join("ca.pem");
+    let port = gate.address.port();
+    let resolve = format!("acme.example.com:{port}:127.0.0.1");
+    let url = format!("https://acme.example.com:{port}/rest/profile");
+    let trusting = ["--resolve", &resolve, "--cacert", ca.to_str().unwrap(), &url];
+    let (status, body) = told(&curl(&trusting).await);
+    assert_eq!(status, "200", "{body}");
+    assert_eq!(calls(&portal).len(), 1);
+    let (status, _) = told(&curl(&["--resolve", &resolve, &url]).await);
+    assert_eq!(status, "000", "a tool that does not trust it does not call");
+}

@@ -16,7 +16,8 @@ struct Seen {
     body: String,
 }
 
-/// Arguments of curl; `KEY` is the client's key, `GATE` the gateway's address, `PORTAL` the portal's.
+/// Arguments of curl; `KEY` is the client's key, `GATE` the gateway's address, `PORTAL` the portal's,
+/// `LOCAL-CA` the file of the gateway's authority.
 const SHAPES: &[(&str, &[&str])] = &[
     (
         "b24phpsdk",
@@ -65,6 +66,19 @@ const SHAPES: &[(&str, &[&str])] = &[
     ("curl -g", &["-g", "http://GATE/rest/1/KEY/crm.deal.list?filter[>ID]=0"]),
     ("curl -F", &["-F", "filter[>ID]=0", "http://GATE/rest/1/KEY/crm.deal.list"]),
     ("HTTP/1.0", &["--http1.0", "http://GATE/rest/1/KEY/crm.deal.list"]),
+    ("an MCP server", &["--json", "{\"start\":0}", "http://GATE/rest/1/KEY/crm.deal.list"]),
+    (
+        "OpenIntegrations, which makes it https",
+        &[
+            "--cacert",
+            "LOCAL-CA",
+            "-A",
+            "1C+Enterprise/8.3",
+            "--json",
+            "{\"start\":0}",
+            "https://GATE/rest/1/KEY/crm.deal.list",
+        ],
+    ),
     (
         "the portal's own name by an HTTP proxy",
         &["--proxy", "http://GATE", "--data", "start=0", "PORTAL/rest/1/KEY/crm.deal.list"],
@@ -146,8 +160,13 @@ impl World {
         let mut command = Command::new("curl");
         command.args(["--silent", "--show-error", "--location", "--max-time", "30"]);
         command.args(["--dump-header", "-", "-w", "\n%{http_code} %{num_redirects}"]);
+        if arguments.contains(&"LOCAL-CA") {
+            assert!(self.gate.setup().command(&["ca"], "").status.success());
+        }
+        let ca = self.gate.setup().state().join("ca.pem");
         for argument in arguments {
             let argument = argument.replace("GATE", &gate).replace("PORTAL", &self.portal_url);
+            let argument = argument.replace("LOCAL-CA", ca.to_str().unwrap());
             command.arg(argument.replace("KEY", &self.key));
         }
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).stdin(Stdio::null());
