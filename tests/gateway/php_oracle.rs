@@ -300,7 +300,8 @@ fn generated() -> impl Strategy<Value = Request> {
     let name = prop_oneof![
         4 => "[ +.]{0,2}(a|%61|A)(u|%75)(t|%74)h(\\[[a-z]?\\]?|%00|%5B|\\.| |=)?",
         4 => "(\\+|%20|%0b)?access(_|\\.|\\+|%20|%5F|\\[|-)token(\\[\\])?",
-        2 => "(ap|aplogin|sessid|token|auth_connector)",
+        // No `token`: with an `auth` it is a signed link, which goes through as it is.
+        2 => "(ap|aplogin|sessid|auth_connector)",
         2 => "[a-z\\[\\]%=.+ \"'\\\\{}:]{0,6}",
     ];
     let pair = (name, "(=?EVIL|=|=x%26auth=EVIL|%3DEVIL)").prop_map(|(name, value)| name + &value);
@@ -347,17 +348,10 @@ async fn s_34_php_finds_the_gateways_token_in_what_nobody_thought_of() {
     for inject in ["bearer", "parameter"] {
         let oracle = Oracle::start(inject).await;
         let runtime = tokio::runtime::Handle::current();
-        let config = Config { cases: 250, max_shrink_iters: 200, ..Config::default() };
+        let config = Config { cases: 500, max_shrink_iters: 200, ..Config::default() };
         let config = Config { failure_persistence: None, ..config };
         let outcome = tokio::task::block_in_place(|| {
             TestRunner::new(config).run(&generated(), |request| {
-                // A signed link goes through as it is; that one is the client's own business.
-                let decoded = form_urlencoded::parse(request.query.as_bytes());
-                let text: String = decoded
-                    .flat_map(|(name, value)| [name, "=".into(), value, "&".into()])
-                    .collect();
-                let text = text.replace("access", "");
-                prop_assume!(!(text.contains("token") && text.contains("auth=")));
                 let held = runtime.block_on(async {
                     tokio::time::timeout(PATIENCE, oracle.holds(&request)).await
                 });
