@@ -49,16 +49,16 @@ async fn php_tools_of_every_shape_notice_neither_an_expiry_nor_a_limit_nor_a_mov
 
 #[tokio::test]
 async fn those_that_take_http_take_https_too_once_they_trust_the_authority() {
-    for library in [FAST_BITRIX24, BITRIX24_REST, B24API, BITRIX_2BAD, CREST_WEBHOOK] {
-        let library = Library { secure: true, ..library };
+    for known in [FAST_BITRIX24, BITRIX24_REST, B24API, BITRIX_2BAD, CREST_WEBHOOK] {
+        let library = Library { secure: true, ..known };
         World::new(&library).await.succeeds(&library, "by https").await;
     }
 }
 
 #[tokio::test]
 async fn nobody_calls_by_https_without_trusting_the_authority() {
-    for library in [B24PYSDK, B24JSSDK_HOOK, CREST_WEBHOOK] {
-        let library = Library { secure: true, ..library };
+    for known in [B24PYSDK, B24JSSDK_HOOK, CREST_WEBHOOK] {
+        let library = Library { secure: true, ..known };
         let mut world = World::new(&library).await;
         world.distrust();
         let taken = world.run(&library, &["call"]).await;
