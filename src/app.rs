@@ -138,7 +138,7 @@ impl App {
         let (admin, admin_address) = listen(config.admin.listen).await?;
         let (callback, callback_address) = listen(config.callback.listen).await?;
         let (store, origin) = open_store(&state, &config).await?;
-        let connector = Connector::new(None)?.apart_from(gate::addresses(&sockets));
+        let connector = connector(&sockets)?;
         let custody = Custody::new(store.clone(), OAuth::new(connector.clone()), Handle::current());
         let custody = Arc::new(custody);
         let portals = Arc::new(Portals::default());
@@ -301,6 +301,12 @@ async fn wait_for_exchanges(custody: &Custody, portals: &Portals) {
         );
         limit = REMIND;
     }
+}
+
+/// It leads everywhere but to this gateway itself.
+fn connector(sockets: &[Bound]) -> Result<Connector, TransportError> {
+    let own = sockets.iter().filter_map(Bound::tcp).collect();
+    Ok(Connector::new(None)?.apart_from(own))
 }
 
 /// The store, and where it lies.

@@ -1,6 +1,5 @@
 //! The gateway's listener, put together from what the other rooms have ready for it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::app::{StartError, names};
@@ -17,15 +16,6 @@ use crate::store::StateDirectory;
 /// Opens every socket of the configuration.
 pub(super) fn bind(settings: &config::Gateway) -> Result<Vec<Bound>, BindError> {
     settings.listen.iter().map(|listen| Bound::bind(listen, settings.socket_mode)).collect()
-}
-
-/// Where clients connect by TCP.
-pub(super) fn addresses(sockets: &[Bound]) -> Arc<[SocketAddr]> {
-    let tcp = |socket: &Bound| match socket {
-        Bound::Tcp(_, address) => Some(*address),
-        Bound::Unix(..) => None,
-    };
-    sockets.iter().filter_map(tcp).collect()
 }
 
 /// The gateway, and what works for it beside the requests.

@@ -53,6 +53,14 @@ impl Bound {
         }
     }
 
+    /// Where clients connect, of a TCP socket.
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(_, address) => Some(*address),
+            Self::Unix(..) => None,
+        }
+    }
+
     pub(crate) fn try_clone(&self) -> io::Result<Self> {
         Ok(match self {
             Self::Tcp(socket, address) => Self::Tcp(socket.try_clone()?, *address),

@@ -136,11 +136,7 @@ pub(crate) struct Doors(Box<[SocketAddr]>);
 
 impl Doors {
     pub(crate) fn of(sockets: &[Bound]) -> Self {
-        let tcp = |socket: &Bound| match socket {
-            Bound::Tcp(_, address) => Some(*address),
-            Bound::Unix(..) => None,
-        };
-        Self(sockets.iter().filter_map(tcp).collect())
+        Self(sockets.iter().filter_map(Bound::tcp).collect())
     }
 
     fn has_port(&self, port: u16) -> bool {
